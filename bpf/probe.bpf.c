@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Reports what the watched user's agents and their terminals do. Decides
+ * nothing: policy lives in core/. Text and keys stay here.
+ *
+ *   process.h   exec, fork, exit of agents
+ *   tty.h       who writes to a watched terminal, and when; what kind of keys came
+ *   scan.h      the state-bearing sequences in the output
+ *   look.h      iterators: who waits for input and how; who owns the other end
+ */
+#include "maps.h"
+
+/* Keep the wire's types in the BTF, where the skeleton finds them. */
+struct process_event process_event_in_btf = {};
+struct output_event output_event_in_btf = {};
+struct input_event input_event_in_btf = {};
+struct sequence_event sequence_event_in_btf = {};
+struct gap_event gap_event_in_btf = {};
+struct look_record look_record_in_btf = {};
+struct owner_record owner_record_in_btf = {};
+
+/* Events that found the ring full, by kind. User space looks again when it grows. */
+__u64 dropped[EVENT_KINDS] = {};
+
+/* flush_to_ldisc(), learnt by `look` from a living terminal: no kallsyms needed. */
+__u64 flush_work = 0;
+
+#define RESERVE(type, event_kind)                                               \
+	({                                                                      \
+		type *event = bpf_ringbuf_reserve(&events, sizeof(type), 0);    \
+		if (event) {                                                    \
+			event->header.at_ns = bpf_ktime_get_boot_ns();          \
+			event->header.kind = event_kind;                        \
+			event->header.terminal = 0;                             \
+		} else {                                                        \
+			__sync_fetch_and_add(&dropped[event_kind], 1);          \
+		}                                                               \
+		event;                                                          \
+	})
+
+#include "process.h"
+#include "scan.h"
+#include "tty.h"
+#include "look.h"

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: MIT */
+/* The lives of agents' processes and of their direct children. */
+
+
+struct name {
+	char text[16];
+};
+
+/* Program names of interest, cut at 15 bytes. Frozen once it is filled. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_NAMES);
+	__type(key, struct name);
+	__type(value, __u32);
+} names SEC(".maps");
+
+/*
+ * The processes that user space took for agents: tgid to start time. This is
+ * the one map that user space writes, and an entry of another user's process
+ * has no effect.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_SESSIONS);
+	__type(key, __u32);
+	__type(value, __u64);
+} watched SEC(".maps");
+
+/* Direct children of watched processes: tgid to the parent's. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_CHILDREN);
+	__uint(map_flags, BPF_F_RDONLY);
+	__type(key, __u32);
+	__type(value, __u32);
+} children SEC(".maps");
+
+static __always_inline __u64 started_at(struct task_struct *task)
+{
+	return BPF_CORE_READ(task, group_leader, start_boottime);
+}
+
+static __always_inline bool is_name_of_interest(const void *text)
+{
+	struct name name = {};
+
+	if (bpf_probe_read_kernel_str(name.text, sizeof(name.text), text) <= 0)
+		return false;
+	return bpf_map_lookup_elem(&names, &name);
+}
+
+/* By the name of its main thread or of its program file. */
+static __always_inline bool is_named(struct task_struct *task, struct file *program)
+{
+	return is_name_of_interest(&task->comm) ||
+	       is_name_of_interest(BPF_CORE_READ(program, f_path.dentry, d_name.name));
+}
+
+static __always_inline int tell_process(enum event_kind kind, struct task_struct *task,
+					__u32 parent_tgid)
+{
+	struct process_event *event = RESERVE(struct process_event, kind);
+
+	if (!event)
+		return 0;
+	event->started_at_ns = started_at(task);
+	event->tgid = task->tgid;
+	event->parent_tgid = parent_tgid;
+	bpf_probe_read_kernel(event->comm, sizeof(event->comm), &task->comm);
+	bpf_ringbuf_submit(event, 0);
+	return 0;
+}
+
+/* Forgets a process's terminal, and the terminal itself with its last process. */
+static __always_inline void release_port(__u64 key)
+{
+	struct port *port = bpf_map_lookup_elem(&ports, &key);
+
+	if (!port)
+		return;
+	if (port->users > 1)
+		port->users--;
+	else
+		bpf_map_delete_elem(&ports, &key);
+}
+
+static __noinline int release_session(__u32 tgid)
+{
+	struct session *session = bpf_map_lookup_elem(&sessions, &tgid);
+
+	if (!session)
+		return 0;
+	release_port(session->output_work);
+	release_port(session->input_work);
+	bpf_map_delete_elem(&sessions, &tgid);
+	return 0;
+}
+
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(on_exec, struct task_struct *task, int old_pid, struct linux_binprm *program)
+{
+	__u32 tgid = task->tgid;
+
+	if (!is_watched_user(task))
+		return 0;
+	if (!bpf_map_lookup_elem(&watched, &tgid) && !is_named(task, program->file))
+		return 0;
+	return tell_process(EVENT_EXEC, task, BPF_CORE_READ(task, real_parent, tgid));
+}
+
+SEC("tp_btf/sched_process_fork")
+int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
+{
+	__u32 parent_tgid = parent->tgid, tgid = child->tgid;
+
+	/* A new thread has the tgid of its process. */
+	if (child->pid != child->tgid || !bpf_map_lookup_elem(&watched, &parent_tgid))
+		return 0;
+	if (!is_watched_user(child))
+		return 0;
+	bpf_map_update_elem(&children, &tgid, &parent_tgid, BPF_ANY);
+	return tell_process(EVENT_FORK, child, parent_tgid);
+}
+
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(on_exit, struct task_struct *task)
+{
+	__u32 tgid = task->tgid, parent_tgid = 0, *parent;
+
+	/*
+	 * The last thread takes the process with it. After an exec from a
+	 * thread the old leader exits first, with `live` still above 0.
+	 */
+	if (BPF_CORE_READ(task, signal, live.counter) != 0 || !is_watched_user(task))
+		return 0;
+	parent = bpf_map_lookup_elem(&children, &tgid);
+	if (parent)
+		parent_tgid = *parent;
+	else if (!bpf_map_lookup_elem(&watched, &tgid))
+		return 0;
+	tell_process(EVENT_EXIT, task, parent_tgid);
+	release_session(tgid);
+	bpf_map_delete_elem(&watched, &tgid);
+	bpf_map_delete_elem(&children, &tgid);
+	return 0;
+}

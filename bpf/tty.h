@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The edge of a terminal. A write to a pty puts bytes into the peer's port
+ * and queues flush_to_ldisc(), in the writer's context. Only watched ports
+ * are looked at; an unwatched write costs one comparison.
+ */
+
+/* User space is told of a writer once in each slot. */
+enum { OUTPUT_SLOT_NS = 125 * 1000 * 1000 };
+
+SEC("tp_btf/workqueue_queue_work")
+int BPF_PROG(on_queue_work, int cpu, struct pool_workqueue *pool, struct work_struct *work)
+{
+	struct port *port = find_port(work, flush_work);
+	struct output_event *event;
+	struct session *session;
+	__u64 now, slot;
+
+	if (!port || port->direction != PORT_OUTPUT)
+		return 0;
+	session = find_writer(port);
+	if (!session)
+		return 0;
+	now = bpf_ktime_get_boot_ns();
+	slot = now / OUTPUT_SLOT_NS + 1;	/* never 0, the value of none */
+	session->last_output_ns = now;
+	if (session->told_slot == slot)
+		return 0;
+	event = RESERVE(struct output_event, EVENT_OUTPUT);
+	if (!event)
+		return 0;	/* the next write tells */
+	session->told_slot = slot;
+	event->header.at_ns = now;
+	event->header.terminal = port->terminal;
+	event->started_at_ns = session->started_at_ns;
+	event->tgid = bpf_get_current_pid_tgid() >> 32;
+	event->reserved = 0;
+	event->last_output_ns = now;
+	bpf_ringbuf_submit(event, 0);
+	return 0;
+}
+
+/* Where the look at the input stands. Closed to user space as `scans` is. */
+struct typing {
+	__u64 buffer;		/* address of the tty_buffer */
+	__u32 read;		/* offset in it */
+	__u8 before[2];		/* the last two bytes, for a sequence cut in two */
+	__u16 reserved;
+	__u8 piece[PIECE];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, MAX_SESSIONS);
+	__uint(map_flags, BPF_F_WRONLY);
+	__type(key, __u32);
+	__type(value, struct typing);
+} typings SEC(".maps");
+
+static const struct typing empty_typing = {};
+
+struct keys {
+	struct typing *typing;
+	struct tty_buffer *buffer;
+	__u32 read;
+	__u32 bytes;
+	__u32 classes;
+	__u32 in_piece;
+};
+
+static long classify(__u32 index, struct keys *keys)
+{
+	struct typing *typing = keys->typing;
+	__u8 byte = typing->piece[index % PIECE];
+
+	if (byte == '\r' || byte == '\n')
+		keys->classes |= INPUT_ENTER;
+	else if (byte == 3)
+		keys->classes |= INPUT_INTERRUPT;
+	if (typing->before[0] == 0x1b && typing->before[1] == '[') {
+		if (byte == 'I')
+			keys->classes |= INPUT_FOCUS_IN;
+		else if (byte == 'O')
+			keys->classes |= INPUT_FOCUS_OUT;
+	}
+	typing->before[0] = typing->before[1];
+	typing->before[1] = byte;
+	return 0;
+}
+
+static long walk_keys(__u32 index, struct keys *keys)
+{
+	struct tty_buffer *buffer = keys->buffer;
+	struct tty_buffer *next = BPF_CORE_READ(buffer, next);
+	__u32 commit = BPF_CORE_READ(buffer, commit);
+	__u64 bytes = commit - keys->read;
+
+	if (keys->read < commit) {
+		asm volatile("" : "+r"(bytes));
+		if (bytes > PIECE)
+			bytes = PIECE;
+		if (bpf_probe_read_kernel(keys->typing->piece, bytes,
+					  (void *)buffer + keys->read +
+					  bpf_core_field_offset(struct tty_buffer, data)))
+			return 1;
+		bpf_loop(bytes, classify, keys, 0);
+		keys->read += bytes;
+		keys->bytes += bytes;
+		return 0;
+	}
+	if (!next)
+		return 1;
+	keys->buffer = next;
+	keys->read = 0;
+	return 0;
+}
+
+struct reach {
+	struct tty_buffer *buffer;
+	__u64 wanted;
+	__u32 is_found;
+};
+
+static long find_buffer(__u32 index, struct reach *reach)
+{
+	struct tty_buffer *buffer = reach->buffer;
+
+	if (!buffer)
+		return 1;
+	if ((__u64)buffer == reach->wanted) {
+		reach->is_found = 1;
+		return 1;
+	}
+	reach->buffer = BPF_CORE_READ(buffer, next);
+	return 0;
+}
+
+/*
+ * Keys are few and only their kind matters, so the position is simply where
+ * the last look stopped; what a flush took while it ran is told as no more
+ * than its time.
+ */
+static __noinline int look_at_input(struct work_struct *work, struct port *known)
+{
+	struct tty_port *port = port_of(work);
+	struct tty_buffer *head;
+	struct reach reach = {};
+	struct input_event *event;
+	struct typing *typing;
+	struct keys keys = {};
+	__u32 terminal;
+
+	if (!known || !bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_loop))
+		return 0;
+	terminal = known->terminal;
+	typing = bpf_map_lookup_elem(&typings, &terminal);
+	if (!typing) {
+		bpf_map_update_elem(&typings, &terminal, &empty_typing, BPF_ANY);
+		typing = bpf_map_lookup_elem(&typings, &terminal);
+		if (!typing)
+			return 0;
+	}
+	keys.typing = typing;
+	head = BPF_CORE_READ(port, buf.head);
+	keys.buffer = head;
+	keys.read = BPF_CORE_READ(head, read);
+	reach.buffer = head;
+	reach.wanted = typing->buffer;
+	bpf_loop(64, find_buffer, &reach, 0);
+	if (reach.is_found && (reach.wanted != (__u64)head || typing->read > keys.read)) {
+		keys.buffer = (void *)typing->buffer;
+		keys.read = typing->read;
+	}
+	bpf_loop(CHAIN_STEPS, walk_keys, &keys, 0);
+	typing->buffer = (__u64)keys.buffer;
+	typing->read = keys.read;
+	if (!keys.bytes)
+		return 0;
+	if (keys.bytes == 1 && typing->before[1] == 0x1b)
+		keys.classes |= INPUT_ESCAPE;
+	__builtin_memset(typing->piece, 0, PIECE);
+
+	event = RESERVE(struct input_event, EVENT_INPUT);
+	if (!event)
+		return 0;
+	event->header.terminal = terminal;
+	event->bytes = keys.bytes;
+	event->classes = keys.classes;
+	bpf_ringbuf_submit(event, 0);
+	return 0;
+}
+
+static __always_inline int look_at(struct work_struct *work)
+{
+	struct port *port = find_port(work, flush_work);
+
+	if (!port)
+		return 0;
+	if (port->direction == PORT_OUTPUT)
+		return look_at_output(work, port);
+	return look_at_input(work, port);
+}
+
+SEC("tp_btf/workqueue_execute_start")
+int BPF_PROG(on_execute_start, struct work_struct *work)
+{
+	return look_at(work);
+}
+
+SEC("tp_btf/workqueue_execute_end")
+int BPF_PROG(on_execute_end, struct work_struct *work)
+{
+	return look_at(work);
+}

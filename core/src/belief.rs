@@ -1,0 +1,341 @@
+//! What is believed of one session: its evidence, weighed by rank and trust,
+//! and the phase that follows.
+//!
+//! ```text
+//!   status, title, progress ── trusted, fresh, confirmed ──┐
+//!   density ───────────────────────────────────────────────┼── best ──> phase
+//!   looks ─────────────────────────────────────────────────┘
+//! ```
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::blocked::{Block, Blocked};
+use crate::density::{Beginning, Density, Motion};
+use crate::evidence::{Announcement, Evidence, Progress, Says, Status, parse};
+use crate::{BootTime, EvidenceSource, Input, Phase, Profile, Reason, Silence, Wait};
+
+/// What a program announces is believed if it does not say otherwise for this
+/// long: agents change their mind within milliseconds while they start.
+const CONFIRM: Duration = Duration::from_millis(150);
+
+/// A turn that ends so close to Esc or Ctrl-C was interrupted.
+const INTERRUPT: Duration = Duration::from_millis(1500);
+
+#[derive(Debug)]
+pub(crate) struct Belief {
+    profile: Arc<Profile>,
+    phase: Phase,
+    since: BootTime,
+    evidence: Option<EvidenceSource>,
+    decided_by: BootTime,
+    status: Option<Announced>,
+    title: Option<Announced>,
+    progress: Option<Announced>,
+    density: Density,
+    blocked: Blocked,
+    wrote_at: BootTime,
+    interrupted_at: Option<BootTime>,
+    /// All that was due until then has been decided.
+    settled_at: BootTime,
+}
+
+/// What the program announced last by one of its ways.
+#[derive(Clone, Copy, Debug)]
+struct Announced {
+    source: EvidenceSource,
+    says: Says,
+    /// When it first said so.
+    since: BootTime,
+    trust: Trust,
+    /// When it counts no more unless it is said again.
+    lapses_at: Option<BootTime>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trust {
+    /// This way has not yet told of work, so it may never do.
+    NotYet,
+    Full,
+    /// Output went unseen since.
+    Doubted,
+}
+
+/// What the evidence amounts to.
+enum Weighed {
+    Sure(Evidence),
+    /// The best was announced a moment ago: nothing less may decide.
+    Pending,
+    Nothing,
+}
+
+impl Belief {
+    pub(crate) fn new(
+        profile: Arc<Profile>,
+        threshold: Duration,
+        beginning: Beginning,
+        at: BootTime,
+    ) -> Self {
+        Self {
+            density: Density::new(profile.density, threshold, beginning, at),
+            blocked: Blocked::new(profile.waits, threshold),
+            profile,
+            phase: Phase::Unknown,
+            since: at,
+            evidence: None,
+            decided_by: at,
+            status: None,
+            title: None,
+            progress: None,
+            wrote_at: at,
+            interrupted_at: None,
+            settled_at: at,
+        }
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    pub(crate) fn since(&self) -> BootTime {
+        self.since
+    }
+
+    pub(crate) fn evidence(&self) -> Option<EvidenceSource> {
+        self.evidence
+    }
+
+    pub(crate) fn decided_by(&self) -> BootTime {
+        self.decided_by
+    }
+
+    pub(crate) fn hear_output(&mut self, at: BootTime) {
+        self.wrote_at = self.wrote_at.max(at);
+        self.density.output(at);
+        self.blocked.output(at);
+    }
+
+    pub(crate) fn hear_quiet(&mut self, last_output: BootTime) {
+        self.wrote_at = self.wrote_at.max(last_output);
+        self.density.quiet(last_output);
+        self.blocked.quiet(last_output);
+    }
+
+    pub(crate) fn hear_input(&mut self, at: BootTime, input: Input) {
+        self.density.input(at, input.enter);
+        self.blocked.touch(at);
+        if input.escape || input.interrupt {
+            self.interrupted_at = Some(at);
+        }
+    }
+
+    pub(crate) fn hear_look(&mut self, at: BootTime, waits: Option<Wait>) {
+        self.blocked.look(at, waits);
+    }
+
+    /// Output went unseen, and with it perhaps a change of mind.
+    pub(crate) fn hear_gap(&mut self) {
+        let announced = [&mut self.status, &mut self.title, &mut self.progress];
+        for announced in announced.into_iter().flatten() {
+            if announced.trust == Trust::Full {
+                announced.trust = Trust::Doubted;
+            }
+        }
+    }
+
+    /// Takes in the text of an OSC sequence.
+    pub(crate) fn hear_osc(&mut self, at: BootTime, osc: &str) {
+        match parse(osc) {
+            Some(Announcement::Status(status)) => self.hear_status(at, status),
+            Some(Announcement::Title(title)) => {
+                if let Some(says) = self.profile.titles.read(title) {
+                    let heard = Announced::new(EvidenceSource::Title, at, says, self.title);
+                    let lapse = self.profile.titles.lapses_after;
+                    self.title =
+                        Some(Announced { lapses_at: lapse.map(|after| at + after), ..heard });
+                }
+            }
+            Some(Announcement::Progress(progress)) => {
+                let says = match progress {
+                    Progress::Runs => Says::Working,
+                    Progress::None => Says::Waiting(Reason::Unknown),
+                };
+                self.progress =
+                    Some(Announced::new(EvidenceSource::Progress, at, says, self.progress));
+            }
+            None => {}
+        }
+    }
+
+    fn hear_status(&mut self, at: BootTime, status: Status) {
+        let says = match status {
+            Status::Working => Says::Working,
+            Status::Idle => Says::Waiting(Reason::Unknown),
+            Status::Done => Says::Waiting(Reason::Done),
+            Status::Blocked(reason) => Says::Waiting(reason),
+            Status::Clear => {
+                self.status = None;
+                return;
+            }
+        };
+        let heard = Announced::new(EvidenceSource::Osc7501, at, says, self.status);
+        self.status = Some(Announced { trust: Trust::Full, ..heard });
+    }
+
+    /// Decides what was due at `now` or before, each at its own moment, so
+    /// that a late call gives the same as a punctual one.
+    pub(crate) fn settle(&mut self, now: BootTime) {
+        while let Some(due) = self.deadline()
+            && due <= now
+        {
+            self.decide(due);
+        }
+        self.decide(now);
+    }
+
+    /// When the evidence may change if no fact comes; later than the last
+    /// `settle`.
+    pub(crate) fn deadline(&self) -> Option<BootTime> {
+        let announced = self.announced().flat_map(|announced| {
+            [Some(announced.since + CONFIRM), self.lapses_at(&announced)].into_iter().flatten()
+        });
+        announced
+            .filter(|due| *due > self.settled_at)
+            .chain(self.density.deadline())
+            .chain(self.blocked.deadline())
+            .min()
+    }
+
+    fn decide(&mut self, now: BootTime) {
+        self.density.expire(now);
+        self.blocked.expire(now);
+        self.settled_at = self.settled_at.max(now);
+        if let Weighed::Sure(evidence) = self.weigh(self.settled_at) {
+            self.follow(evidence);
+        }
+    }
+
+    /// What was announced and may be trusted, best first.
+    fn announced(&self) -> impl Iterator<Item = Announced> {
+        [self.status, self.title, self.progress].into_iter().flatten()
+    }
+
+    fn lapses_at(&self, announced: &Announced) -> Option<BootTime> {
+        if announced.says != Says::Working {
+            return None;
+        }
+        if announced.source == EvidenceSource::Progress {
+            let after = self.profile.progress_lapses_after?;
+            return Some(announced.since.max(self.wrote_at) + after);
+        }
+        announced.lapses_at
+    }
+
+    fn weigh(&self, now: BootTime) -> Weighed {
+        let fresh = self.announced().find(|announced| {
+            announced.trust == Trust::Full && self.lapses_at(announced).is_none_or(|at| now < at)
+        });
+        match fresh {
+            Some(announced) if now < announced.since + CONFIRM => return Weighed::Pending,
+            Some(announced) => return Weighed::Sure(announced.evidence()),
+            None => {}
+        }
+        let doubted = self.announced().find(|announced| announced.trust == Trust::Doubted);
+        let observed = self.observe().filter(|evidence| {
+            // Only a rest that began after the doubted words speaks against them.
+            doubted.is_none_or(|doubted| {
+                evidence.says == Says::Working || doubted.since < evidence.since
+            })
+        });
+        match observed.or(doubted.map(|doubted| doubted.evidence())) {
+            Some(evidence) => Weighed::Sure(evidence),
+            None => Weighed::Nothing,
+        }
+    }
+
+    /// What can be seen without the program's help.
+    fn observe(&self) -> Option<Evidence> {
+        let density =
+            |says, since, at| Some(Evidence { source: EvidenceSource::Density, says, since, at });
+        let blocked = |says, since| {
+            Some(Evidence { source: EvidenceSource::Blocked, says, since, at: since })
+        };
+        let rests = Says::Waiting(Reason::Unknown);
+        match (self.density.motion(), self.blocked.block()) {
+            // Who reads a line does nothing else, however it moved before.
+            (_, Some(Block::Waits { since })) if self.blocked.holds_canonical_read() => {
+                blocked(rests, since)
+            }
+            (Some(Motion::Works { since, at }), _) => density(Says::Working, since, at),
+            (Some(Motion::Rests { since, at }), _) if self.silence_tells() => {
+                density(rests, since, at)
+            }
+            (_, Some(Block::Waits { since })) => blocked(rests, since),
+            (_, Some(Block::Busy { since })) => blocked(Says::Working, since),
+            (Some(Motion::Rests { .. }) | None, None) => None,
+        }
+    }
+
+    /// Whether this program would move if it worked. A look knows better.
+    fn silence_tells(&self) -> bool {
+        let animates = self.profile.silence == Silence::Waits || self.density.has_worked();
+        animates && !self.blocked.tells_both()
+    }
+
+    fn follow(&mut self, evidence: Evidence) {
+        let phase = match evidence.says {
+            Says::Working => Phase::Working,
+            Says::Waiting(reason) => Phase::Waiting(self.reason(reason, evidence)),
+        };
+        if phase == self.phase {
+            return;
+        }
+        let only_reason = matches!((self.phase, phase), (Phase::Waiting(_), Phase::Waiting(_)));
+        if !only_reason {
+            self.since = self.since.max(evidence.since);
+        }
+        self.phase = phase;
+        self.evidence = Some(evidence.source);
+        self.decided_by = evidence.at;
+    }
+
+    /// A reason that was known is kept until somebody tells another.
+    fn reason(&self, told: Reason, evidence: Evidence) -> Reason {
+        if told != Reason::Unknown {
+            return told;
+        }
+        match self.phase {
+            Phase::Waiting(Reason::Permission | Reason::Question)
+                if self.evidence == Some(evidence.source) =>
+            {
+                Reason::Unknown
+            }
+            Phase::Waiting(known) => known,
+            Phase::Working if self.is_interrupt(evidence.since) => Reason::Interrupted,
+            Phase::Working | Phase::Unknown | Phase::Exited => Reason::Unknown,
+        }
+    }
+
+    fn is_interrupt(&self, ended_at: BootTime) -> bool {
+        self.interrupted_at
+            .is_some_and(|key| ended_at.since(key) <= INTERRUPT && key.since(ended_at) <= INTERRUPT)
+    }
+}
+
+impl Announced {
+    fn new(source: EvidenceSource, at: BootTime, says: Says, old: Option<Self>) -> Self {
+        let is_same = |old: &Self| (old.says == Says::Working) == (says == Says::Working);
+        let has_told_work = old.is_some_and(|old| old.trust != Trust::NotYet);
+        Self {
+            source,
+            says,
+            since: old.filter(is_same).map_or(at, |old| old.since),
+            trust: if has_told_work || says == Says::Working { Trust::Full } else { Trust::NotYet },
+            lapses_at: None,
+        }
+    }
+
+    fn evidence(self) -> Evidence {
+        Evidence { source: self.source, says: self.says, since: self.since, at: self.since }
+    }
+}

@@ -1,0 +1,34 @@
+//! What the user should see now.
+
+use crate::{BootTime, EvidenceSource, Phase, SessionId, Tty};
+
+/// Every known session, oldest first. Two equal boards look the same.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Board {
+    pub rows: Vec<Row>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    pub session: SessionId,
+    /// Name of the profile: `claude`.
+    pub agent: String,
+    pub project: String,
+    pub tty: Tty,
+    pub phase: Phase,
+    /// When the agent entered this phase, which lies before the moment when
+    /// that was known.
+    pub since: BootTime,
+    /// What decided the phase; `None` while it is unknown.
+    pub evidence: Option<EvidenceSource>,
+    /// The moment of the last fact that decided: for measuring delays.
+    pub decided_by: BootTime,
+    /// Direct children that run now.
+    pub children: u32,
+}
+
+impl Board {
+    pub fn row(&self, session: SessionId) -> Option<&Row> {
+        self.rows.iter().find(|row| row.session == session)
+    }
+}

@@ -1,0 +1,191 @@
+//! What counts as evidence of an agent's state, and how the sequences that
+//! programs send to their terminal are read. What a session makes of it is
+//! decided in `belief`.
+
+use std::fmt;
+
+use crate::{BootTime, Reason};
+
+/// Where a belief comes from, best first.
+///
+/// A source decides only while those before it are silent. Transcripts will
+/// stand between `Progress` and `Density`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EvidenceSource {
+    /// The agent tells its state: `ESC ] 7501 ; state=working ST`.
+    Osc7501,
+    /// The window's title, read with the profile's table.
+    Title,
+    /// A progress bar for the taskbar: `ESC ] 9 ; 4 ; 3 ST`.
+    Progress,
+    /// How steadily the terminal's picture moves.
+    Density,
+    /// A thread sleeps until the terminal has input.
+    Blocked,
+}
+
+impl EvidenceSource {
+    /// 0 is the best.
+    pub const fn rank(self) -> u8 {
+        match self {
+            Self::Osc7501 => 0,
+            Self::Title => 1,
+            Self::Progress => 2,
+            Self::Density => 4,
+            Self::Blocked => 5,
+        }
+    }
+}
+
+impl fmt::Display for EvidenceSource {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.pad(match self {
+            Self::Osc7501 => "osc7501",
+            Self::Title => "title",
+            Self::Progress => "progress",
+            Self::Density => "density",
+            Self::Blocked => "blocked",
+        })
+    }
+}
+
+/// What a piece of evidence says about the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Says {
+    Working,
+    Waiting(Reason),
+}
+
+/// One piece of evidence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Evidence {
+    pub(crate) source: EvidenceSource,
+    pub(crate) says: Says,
+    /// When the state that it tells of began.
+    pub(crate) since: BootTime,
+    /// The fact that gave it.
+    pub(crate) at: BootTime,
+}
+
+/// What a sequence tells, before any rule of trust.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Announcement<'a> {
+    Status(Status),
+    Title(&'a str),
+    Progress(Progress),
+}
+
+/// The `state` of OSC 7501.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Status {
+    Idle,
+    Working,
+    Done,
+    Blocked(Reason),
+    /// The program takes back what it said.
+    Clear,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    Runs,
+    None,
+}
+
+/// Reads the text between `ESC ]` and its terminator. `None` where it tells
+/// nothing of the program's state: notifications, questions, unknown words.
+pub(crate) fn parse(osc: &str) -> Option<Announcement<'_>> {
+    let (number, text) = osc.split_once(';')?;
+    match number {
+        "0" | "2" => Some(Announcement::Title(text)),
+        "9" => parse_progress(text).map(Announcement::Progress),
+        "7501" => parse_status(text).map(Announcement::Status),
+        _ => None,
+    }
+}
+
+/// `4;STATE[;PERCENT]` as ConEmu defined it: 0 none, 1 normal, 2 error,
+/// 3 indeterminate, 4 paused. Any other text after `9;` is a notification.
+fn parse_progress(text: &str) -> Option<Progress> {
+    let mut fields = text.split(';');
+    if fields.next() != Some("4") {
+        return None;
+    }
+    match fields.next()? {
+        "0" => Some(Progress::None),
+        "1" | "2" | "3" => Some(Progress::Runs),
+        _ => None,
+    }
+}
+
+/// `state=blocked:app=codex:kind=permission`, fields in any order.
+fn parse_status(text: &str) -> Option<Status> {
+    let field = |name: &str| {
+        text.split([':', ';']).filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name)
+    };
+    let (_, state) = field("state")?;
+    match state {
+        "idle" => Some(Status::Idle),
+        "working" => Some(Status::Working),
+        "done" => Some(Status::Done),
+        "blocked" => Some(Status::Blocked(match field("kind") {
+            Some((_, "permission" | "approval")) => Reason::Permission,
+            Some((_, "question" | "input")) => Reason::Question,
+            _ => Reason::Unknown,
+        })),
+        "clear" => Some(Status::Clear),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_whole_table() {
+        let table = [
+            ("7501;state=idle:app=codex", Some(Announcement::Status(Status::Idle))),
+            ("7501;app=codex:state=working", Some(Announcement::Status(Status::Working))),
+            ("7501;state=done", Some(Announcement::Status(Status::Done))),
+            ("7501;state=clear", Some(Announcement::Status(Status::Clear))),
+            (
+                "7501;state=blocked:app=codex:kind=permission",
+                Some(Announcement::Status(Status::Blocked(Reason::Permission))),
+            ),
+            (
+                "7501;state=blocked:kind=question",
+                Some(Announcement::Status(Status::Blocked(Reason::Question))),
+            ),
+            ("7501;state=blocked", Some(Announcement::Status(Status::Blocked(Reason::Unknown)))),
+            ("7501;state=asleep", None),
+            ("7501;?", None),
+            ("7501;", None),
+            ("7501", None),
+            ("9;4;3;", Some(Announcement::Progress(Progress::Runs))),
+            ("9;4;1;50", Some(Announcement::Progress(Progress::Runs))),
+            ("9;4;0", Some(Announcement::Progress(Progress::None))),
+            ("9;4;7", None),
+            ("9;4", None),
+            ("9;4 files were changed", None),
+            ("9;Approval requested", None),
+            ("0;⠂ fix the bug", Some(Announcement::Title("⠂ fix the bug"))),
+            ("2;a;b", Some(Announcement::Title("a;b"))),
+            ("0;", Some(Announcement::Title(""))),
+            ("777;notify;Claude Code;waiting", None),
+            ("52;c;c2VjcmV0", None),
+            ("", None),
+        ];
+        for (osc, expected) in table {
+            assert_eq!(parse(osc), expected, "{osc:?}");
+        }
+    }
+
+    #[test]
+    fn sources_are_ordered_by_rank() {
+        use EvidenceSource::*;
+        let all = [Osc7501, Title, Progress, Density, Blocked];
+        assert!(all.is_sorted_by(|a, b| a < b && a.rank() < b.rank()));
+        assert_eq!(format!("{:>8}|{}", Title, Blocked), "   title|blocked");
+    }
+}

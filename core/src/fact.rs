@@ -1,0 +1,111 @@
+//! What sources tell. Past tense, nothing decided.
+
+use crate::{BootTime, Pid, ProcessId, Tty};
+
+/// One thing that a source has learnt about the world.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fact {
+    /// A process that a profile names was seen, at its exec or by the scan at
+    /// start. After another exec of the same process this comes again.
+    Started {
+        process: ProcessId,
+        parent: Pid,
+        agent: String,
+        project: String,
+    },
+    /// Which terminal controls the process; `None` for a headless run.
+    Attached {
+        process: ProcessId,
+        tty: Option<Tty>,
+    },
+    /// The process itself wrote to its terminal. At most one for each 125 ms
+    /// of `CLOCK_BOOTTIME` (slots begin at multiples of 125 ms); the first
+    /// write in a slot is told, the others are not.
+    Output(ProcessId),
+    /// Nothing was written by the process for 200 ms after `last_output`.
+    Quiet {
+        process: ProcessId,
+        last_output: BootTime,
+    },
+    /// Somebody typed, or the terminal answered.
+    Input {
+        tty: u64,
+        input: Input,
+    },
+    /// A complete, state-bearing sequence came out of the terminal.
+    Sequence {
+        tty: u64,
+        sequence: Sequence,
+    },
+    /// Output of the terminal went unseen: a sequence may have been missed.
+    Gap {
+        tty: u64,
+        bytes: u64,
+    },
+    /// A look into the kernel: which wait for the terminal's input, if any,
+    /// holds a thread of the process now. Looks are repeated as needed, so
+    /// the same answer may come twice.
+    Looked {
+        process: ProcessId,
+        waits: Option<Wait>,
+    },
+    /// A direct child (a tool, a server) of the process was started.
+    ChildStarted {
+        process: ProcessId,
+        child: ProcessId,
+    },
+    ChildExited {
+        process: ProcessId,
+        child: ProcessId,
+    },
+    Exited(ProcessId),
+}
+
+/// What keys were pressed, without saying which: the kernel side classifies
+/// them and drops them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Input {
+    pub bytes: u32,
+    /// Among them a carriage return.
+    pub enter: bool,
+    /// One escape byte and nothing else.
+    pub escape: bool,
+    /// Ctrl-C.
+    pub interrupt: bool,
+    /// Focus reports of the terminal: `ESC [ I` and `ESC [ O`.
+    pub focus_in: bool,
+    pub focus_out: bool,
+}
+
+/// A sequence that programs send to their terminal to tell of their state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sequence {
+    Bell,
+    /// The text between `ESC ]` and its terminator, at most 128 bytes, for
+    /// the numbers 0, 2, 9, 99, 777 and 7501. Bad UTF-8 was replaced.
+    Osc(String),
+}
+
+/// A thread of the process sleeps until its terminal has input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wait {
+    pub how: WaitKind,
+    pub mode: TtyMode,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WaitKind {
+    /// In `read(2)` itself.
+    Read,
+    /// In `poll(2)` or `select(2)`.
+    Poll,
+    Epoll,
+    IoUring,
+}
+
+/// Whether the terminal collects lines (`ICANON`) or gives every byte at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TtyMode {
+    Canonical,
+    Raw,
+}

@@ -1,0 +1,33 @@
+//! What the daemon knows and how it decides, with no I/O and no clock.
+//!
+//! Facts go in, a [`Board`] comes out:
+//!
+//! ```text
+//! Fact -> Model::apply, Model::expire -> Model::board -> Board
+//! ```
+#![forbid(unsafe_code)]
+
+mod belief;
+mod blocked;
+mod board;
+mod density;
+mod evidence;
+mod fact;
+mod model;
+mod phase;
+mod process;
+mod profile;
+mod session;
+mod time;
+
+pub use blocked::Waits;
+pub use board::{Board, Row};
+pub use density::DensityRule;
+pub use evidence::{EvidenceSource, Says};
+pub use fact::{Fact, Input, Sequence, TtyMode, Wait, WaitKind};
+pub use model::Model;
+pub use phase::{Phase, Reason};
+pub use process::{Command, Pid, ProcessId};
+pub use profile::{NotSessions, Profile, Profiles, Silence, TitleStart, Titles};
+pub use session::{SessionId, Tty};
+pub use time::BootTime;

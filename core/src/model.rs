@@ -1,0 +1,331 @@
+//! Everything the monitor believes, and the only place where belief changes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::belief::Belief;
+use crate::density::Beginning;
+use crate::{
+    Board, BootTime, Fact, Input, Phase, ProcessId, Profile, Profiles, Row, Sequence, SessionId,
+    Tty, Wait,
+};
+
+/// How long an exited session stays on the board, and how long late facts
+/// about its process are known to be late.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// A process seen so long after its start was found, not started.
+const FOUND: Duration = Duration::from_secs(2);
+
+/// More children than this are not counted.
+const MAX_CHILDREN: usize = 4096;
+
+#[derive(Debug)]
+pub struct Model {
+    profiles: Profiles,
+    threshold: Duration,
+    processes: BTreeMap<ProcessId, Process>,
+    terminals: BTreeMap<u64, Terminal>,
+    /// The last rows of sessions that ended a moment ago.
+    ended: BTreeMap<SessionId, Row>,
+    /// Processes that ended a moment ago: a scan may still tell of them.
+    dead: BTreeSet<ProcessId>,
+    deadlines: BTreeSet<(BootTime, Due)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Due {
+    Settle(ProcessId),
+    Forget(SessionId),
+    Bury(ProcessId),
+}
+
+/// A process that a profile names. It is a session once it has a terminal and
+/// a belief.
+#[derive(Debug)]
+struct Process {
+    agent: String,
+    project: String,
+    profile: Arc<Profile>,
+    beginning: Beginning,
+    tty: Option<Tty>,
+    /// Begins when it first wrote to its terminal or waited for it: a helper
+    /// of the same name does neither.
+    belief: Option<Belief>,
+    children: BTreeSet<ProcessId>,
+    deadline: Option<BootTime>,
+}
+
+#[derive(Debug, Default)]
+struct Terminal {
+    processes: BTreeSet<ProcessId>,
+    wrote_last: Option<ProcessId>,
+}
+
+impl Model {
+    /// `threshold` is how long a rest must last until it is called waiting.
+    pub fn new(profiles: Profiles, threshold: Duration) -> Self {
+        Self {
+            profiles,
+            threshold,
+            processes: BTreeMap::new(),
+            terminals: BTreeMap::new(),
+            ended: BTreeMap::new(),
+            dead: BTreeSet::new(),
+            deadlines: BTreeSet::new(),
+        }
+    }
+
+    /// Takes in one fact, after all that was due before it. To be told the
+    /// same fact twice changes nothing.
+    pub fn apply(&mut self, at: BootTime, fact: Fact) {
+        self.expire(at);
+        match fact {
+            Fact::Started { process, parent: _, agent, project } => {
+                self.start(at, process, agent, project);
+            }
+            Fact::Attached { process, tty } => self.attach(at, process, tty),
+            Fact::Output(process) => self.output(at, process),
+            Fact::Quiet { process, last_output } => {
+                self.tell(at, process, |belief| belief.hear_quiet(last_output));
+            }
+            Fact::Input { tty, input } => self.input(at, tty, input),
+            Fact::Sequence { tty, sequence } => self.sequence(at, tty, &sequence),
+            Fact::Gap { tty, bytes: _ } => {
+                for process in self.on_terminal(tty) {
+                    self.tell(at, process, Belief::hear_gap);
+                }
+            }
+            Fact::Looked { process, waits } => self.look(at, process, waits),
+            Fact::ChildStarted { process, child } => {
+                if let Some(process) = self.processes.get_mut(&process)
+                    && process.children.len() < MAX_CHILDREN
+                {
+                    process.children.insert(child);
+                }
+            }
+            Fact::ChildExited { process, child } => {
+                if let Some(process) = self.processes.get_mut(&process) {
+                    process.children.remove(&child);
+                }
+            }
+            Fact::Exited(process) => self.exit(at, process),
+        }
+    }
+
+    /// Does what was due at `now` or before.
+    pub fn expire(&mut self, now: BootTime) {
+        while let Some(&(due, what)) = self.deadlines.first()
+            && due <= now
+        {
+            self.deadlines.pop_first();
+            match what {
+                Due::Settle(process) => self.tell(due, process, |_| {}),
+                Due::Forget(session) => {
+                    if self.ended.get(&session).is_some_and(|row| row.decided_by + FAREWELL <= due)
+                    {
+                        self.ended.remove(&session);
+                    }
+                }
+                Due::Bury(process) => {
+                    self.dead.remove(&process);
+                }
+            }
+        }
+    }
+
+    /// The next moment at which [`Model::expire`] has something to do.
+    pub fn next_deadline(&self) -> Option<BootTime> {
+        self.deadlines.first().map(|(due, _)| *due)
+    }
+
+    pub fn board(&self) -> Board {
+        let alive = self.processes.iter().filter_map(|(id, process)| process.row(*id));
+        let ended = self.ended.values().cloned();
+        let mut rows: Vec<Row> = alive.chain(ended).collect();
+        rows.sort_by_key(|row| {
+            let SessionId { process, tty } = row.session;
+            (process.started_at, process.pid, tty)
+        });
+        Board { rows }
+    }
+
+    fn start(&mut self, at: BootTime, id: ProcessId, agent: String, project: String) {
+        if self.dead.contains(&id) {
+            return;
+        }
+        let Some(profile) = self.profiles.get(&agent) else { return };
+        if let Some(process) = self.processes.get_mut(&id) {
+            if process.agent == agent {
+                process.project = project;
+                return;
+            }
+            // Another program in the same process: nothing that the first
+            // one said holds for it.
+            process.profile = Arc::new(profile.clone());
+            process.agent = agent;
+            process.project = project;
+            process.belief = None;
+            self.reschedule(id);
+            return;
+        }
+        let found = at.since(id.started_at) > FOUND;
+        let process = Process {
+            profile: Arc::new(profile.clone()),
+            agent,
+            project,
+            beginning: if found { Beginning::FoundRunning } else { Beginning::Fresh },
+            tty: None,
+            belief: None,
+            children: BTreeSet::new(),
+            deadline: None,
+        };
+        self.processes.insert(id, process);
+    }
+
+    fn attach(&mut self, at: BootTime, id: ProcessId, tty: Option<Tty>) {
+        let Some(process) = self.processes.get_mut(&id) else { return };
+        if process.tty == tty {
+            return;
+        }
+        let row = process.row(id);
+        if let Some(old) = process.tty.take() {
+            self.leave(id, old.id);
+            if let Some(process) = self.processes.get_mut(&id) {
+                process.belief = None;
+            }
+            self.end(at, row);
+            self.reschedule(id);
+        }
+        if let Some(process) = self.processes.get_mut(&id)
+            && let Some(tty) = tty
+        {
+            self.terminals.entry(tty.id).or_default().processes.insert(id);
+            // Back on a terminal that it had left.
+            self.ended.remove(&SessionId { process: id, tty: tty.id });
+            process.tty = Some(tty);
+        }
+    }
+
+    fn output(&mut self, at: BootTime, id: ProcessId) {
+        self.begin(at, id);
+        self.tell(at, id, |belief| belief.hear_output(at));
+        let tty = self.processes.get(&id).and_then(|process| process.tty.as_ref());
+        if let Some(terminal) = tty.and_then(|tty| self.terminals.get_mut(&tty.id)) {
+            terminal.wrote_last = Some(id);
+        }
+    }
+
+    fn look(&mut self, at: BootTime, id: ProcessId, waits: Option<Wait>) {
+        if waits.is_some() {
+            self.begin(at, id);
+        }
+        self.tell(at, id, |belief| belief.hear_look(at, waits));
+    }
+
+    fn input(&mut self, at: BootTime, tty: u64, input: Input) {
+        for process in self.on_terminal(tty) {
+            self.tell(at, process, |belief| belief.hear_input(at, input));
+        }
+    }
+
+    /// A terminal does not tell who wrote; the last to be seen writing did.
+    fn sequence(&mut self, at: BootTime, tty: u64, sequence: &Sequence) {
+        let Some(terminal) = self.terminals.get(&tty) else { return };
+        let only = || terminal.processes.first().copied().filter(|_| terminal.processes.len() == 1);
+        let Some(process) = terminal.wrote_last.or_else(only) else { return };
+        match sequence {
+            Sequence::Osc(osc) => self.tell(at, process, |belief| belief.hear_osc(at, osc)),
+            // Rung at any end of a turn and at typing errors alike.
+            Sequence::Bell => {}
+        }
+    }
+
+    fn exit(&mut self, at: BootTime, id: ProcessId) {
+        let Some(process) = self.processes.remove(&id) else { return };
+        if let Some(deadline) = process.deadline {
+            self.deadlines.remove(&(deadline, Due::Settle(id)));
+        }
+        if let Some(tty) = &process.tty {
+            self.leave(id, tty.id);
+        }
+        self.end(at, process.row(id));
+        self.dead.insert(id);
+        self.deadlines.insert((at + FAREWELL, Due::Bury(id)));
+    }
+
+    /// Leaves the last row of a session on the board for a while.
+    fn end(&mut self, at: BootTime, row: Option<Row>) {
+        let Some(row) = row else { return };
+        let session = row.session;
+        let since = at.max(row.since);
+        let row = Row { phase: Phase::Exited, since, decided_by: at, children: 0, ..row };
+        self.ended.insert(session, row);
+        self.deadlines.insert((at + FAREWELL, Due::Forget(session)));
+    }
+
+    fn leave(&mut self, id: ProcessId, tty: u64) {
+        let Some(terminal) = self.terminals.get_mut(&tty) else { return };
+        terminal.processes.remove(&id);
+        terminal.wrote_last = terminal.wrote_last.filter(|process| *process != id);
+        if terminal.processes.is_empty() {
+            self.terminals.remove(&tty);
+        }
+    }
+
+    fn on_terminal(&self, tty: u64) -> Vec<ProcessId> {
+        let terminal = self.terminals.get(&tty);
+        terminal.map(|terminal| terminal.processes.iter().copied().collect()).unwrap_or_default()
+    }
+
+    /// The process was seen using its terminal.
+    fn begin(&mut self, at: BootTime, id: ProcessId) {
+        if let Some(process) = self.processes.get_mut(&id)
+            && process.tty.is_some()
+            && process.belief.is_none()
+        {
+            let profile = Arc::clone(&process.profile);
+            process.belief = Some(Belief::new(profile, self.threshold, process.beginning, at));
+        }
+    }
+
+    /// Lets a session hear something and makes it decide.
+    fn tell(&mut self, at: BootTime, id: ProcessId, say: impl FnOnce(&mut Belief)) {
+        let process = self.processes.get_mut(&id);
+        if let Some(belief) = process.and_then(|process| process.belief.as_mut()) {
+            say(belief);
+            belief.settle(at);
+            self.reschedule(id);
+        }
+    }
+
+    fn reschedule(&mut self, id: ProcessId) {
+        let Some(process) = self.processes.get_mut(&id) else { return };
+        let next = process.belief.as_ref().and_then(Belief::deadline);
+        let old = std::mem::replace(&mut process.deadline, next);
+        if let Some(old) = old {
+            self.deadlines.remove(&(old, Due::Settle(id)));
+        }
+        if let Some(next) = next {
+            self.deadlines.insert((next, Due::Settle(id)));
+        }
+    }
+}
+
+impl Process {
+    fn row(&self, id: ProcessId) -> Option<Row> {
+        let (tty, belief) = (self.tty.as_ref()?, self.belief.as_ref()?);
+        Some(Row {
+            session: SessionId { process: id, tty: tty.id },
+            agent: self.agent.clone(),
+            project: self.project.clone(),
+            tty: tty.clone(),
+            phase: belief.phase(),
+            since: belief.since(),
+            evidence: belief.evidence(),
+            decided_by: belief.decided_by(),
+            children: u32::try_from(self.children.len()).unwrap_or(u32::MAX),
+        })
+    }
+}

@@ -1,0 +1,21 @@
+//! What names a session.
+
+use crate::ProcessId;
+
+/// A terminal.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Tty {
+    /// Given out by the kernel side and not used twice: `pts` numbers recur,
+    /// and several devpts mounts use the same ones.
+    pub id: u64,
+    /// As in `ps`: `pts/3`, `tty1`.
+    pub name: String,
+}
+
+/// One run of an agent on one terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId {
+    pub process: ProcessId,
+    /// [`Tty::id`].
+    pub tty: u64,
+}

@@ -1,0 +1,192 @@
+//! Random stories, and what must hold in each of them.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{agent, at, epoll, read, titled, tty};
+use ebpf_ai_monitor_core::*;
+
+const STORIES: u64 = 2_000;
+const FACTS: u64 = 120;
+
+/// A small generator of repeatable randomness (splitmix64).
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (mixed ^ (mixed >> 31)) % sides
+    }
+
+    fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
+        choices[self.roll(choices.len() as u64) as usize]
+    }
+
+    fn process(&mut self) -> ProcessId {
+        agent(self.pick(&[2, 3, 4]), self.pick(&[0, 9_000]))
+    }
+
+    fn fact(&mut self, now: u64) -> Fact {
+        let process = self.process();
+        let tty_id = 1 + self.roll(2);
+        match self.roll(20) {
+            0 | 1 => Fact::Started {
+                process,
+                parent: Pid(1),
+                agent: self.pick(&["claude", "codex", "repl", "unknown"]).to_owned(),
+                project: String::new(),
+            },
+            2 | 3 => Fact::Attached { process, tty: self.pick(&[None, Some(1), Some(1)]).map(tty) },
+            4..=8 => Fact::Output(process),
+            9 => Fact::Quiet { process, last_output: at(now.saturating_sub(self.roll(400))) },
+            10 => Fact::Input {
+                tty: tty_id,
+                input: Input {
+                    bytes: 1,
+                    enter: self.roll(3) == 0,
+                    escape: self.roll(5) == 0,
+                    ..Input::default()
+                },
+            },
+            11..=14 => {
+                let osc = self.pick(&[
+                    "7501;state=idle",
+                    "7501;state=working",
+                    "7501;state=done",
+                    "7501;state=blocked:kind=permission",
+                    "7501;state=clear",
+                    "0;⠂ x",
+                    "0;✳ x",
+                    "0;x",
+                    "9;4;3",
+                    "9;4;0",
+                    "777;notify;x",
+                ]);
+                titled(tty_id, osc)
+            }
+            15 => Fact::Gap { tty: tty_id, bytes: 1 },
+            16 => Fact::Looked { process, waits: self.pick(&[None, read(), epoll()]) },
+            17 => Fact::ChildStarted { process, child: agent(90, 0) },
+            18 => Fact::ChildExited { process, child: agent(90, 0) },
+            _ => Fact::Exited(process),
+        }
+    }
+}
+
+fn model() -> Model {
+    let names = ["claude", "codex", "repl"].map(String::from);
+    Model::new(Profiles::builtin(&names), Duration::from_millis(1_000))
+}
+
+/// A story as the daemon would live it: dated facts in order.
+fn story(seed: u64) -> Vec<(u64, Fact)> {
+    let mut dice = Dice(seed);
+    let mut now = 10_000;
+    let steps = dice.pick(&[5, 150, 400, 3_000]);
+    (0..FACTS)
+        .map(|_| {
+            now += dice.roll(steps);
+            (now, dice.fact(now))
+        })
+        .collect()
+}
+
+fn expire_punctually(model: &mut Model, now: BootTime) {
+    while let Some(due) = model.next_deadline()
+        && due <= now
+    {
+        model.expire(due);
+    }
+}
+
+#[test]
+fn invariants_hold() {
+    for seed in 0..STORIES {
+        let mut model = model();
+        let mut before = model.board();
+        for (millis, fact) in story(seed) {
+            let now = at(millis);
+            model.expire(now);
+            assert!(model.next_deadline().is_none_or(|due| due > now), "seed {seed}: overdue");
+            check(seed, &before, &model.board(), now);
+            before = model.board();
+            model.apply(now, fact.clone());
+            let once = model.board();
+            check(seed, &before, &once, now);
+            let deadline = model.next_deadline();
+            model.apply(now, fact.clone());
+            assert_eq!(model.board(), once, "seed {seed}: {fact:?} again changed the board");
+            assert_eq!(model.next_deadline(), deadline, "seed {seed}: {fact:?} again armed");
+            before = once;
+        }
+    }
+}
+
+fn check(seed: u64, before: &Board, after: &Board, now: BootTime) {
+    for (index, row) in after.rows.iter().enumerate() {
+        assert!(row.since <= now, "seed {seed}: begins in the future: {row:?}");
+        assert!(row.decided_by <= now, "seed {seed}: decided by the future: {row:?}");
+        assert_eq!(
+            row.phase == Phase::Unknown,
+            row.phase != Phase::Exited && row.evidence.is_none()
+        );
+        let is_twice = after.rows[..index].iter().any(|other| other.session == row.session);
+        assert!(!is_twice, "seed {seed}: twice on the board: {row:?}");
+    }
+    let exited = before.rows.iter().filter(|row| row.phase == Phase::Exited);
+    for old in exited {
+        let new = after.row(old.session);
+        let is_back_on_its_terminal = new.is_some_and(|new| new.since > old.since);
+        assert!(
+            new.is_none_or(|new| new.phase == Phase::Exited || is_back_on_its_terminal),
+            "seed {seed}: {old:?} came back"
+        );
+    }
+    for old in &before.rows {
+        if let Some(new) = after.row(old.session) {
+            let is_same_run = new.agent == old.agent;
+            assert!(!is_same_run || new.since >= old.since, "seed {seed}: {old:?} then {new:?}");
+        }
+    }
+}
+
+#[test]
+fn a_late_expire_gives_the_same_as_a_punctual_one() {
+    for seed in 0..STORIES {
+        let (mut punctual, mut late) = (model(), model());
+        for (millis, fact) in story(seed) {
+            expire_punctually(&mut punctual, at(millis));
+            punctual.apply(at(millis), fact.clone());
+            late.apply(at(millis), fact);
+            late.expire(at(millis));
+            punctual.expire(at(millis));
+            assert_eq!(punctual.board(), late.board(), "seed {seed} at {millis}");
+        }
+    }
+}
+
+#[test]
+fn nothing_is_left_when_all_have_exited() {
+    for seed in 0..STORIES {
+        let mut model = model();
+        let mut now = 0;
+        for (millis, fact) in story(seed) {
+            model.apply(at(millis), fact);
+            now = millis;
+        }
+        for pid in 2..5 {
+            for started_at in [0, 9_000] {
+                model.apply(at(now), Fact::Exited(agent(pid, started_at)));
+            }
+        }
+        model.expire(at(now + 5_000));
+        assert_eq!(model.board(), Board::default(), "seed {seed}");
+        assert_eq!(model.next_deadline(), None, "seed {seed}");
+        let empty = format!("{:?}", self::model());
+        assert_eq!(format!("{model:?}"), empty, "seed {seed}: something is kept");
+    }
+}

@@ -1,0 +1,202 @@
+//! The command line: what is asked, by whom, and the answer's exit code.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use nix::unistd::{Uid, User};
+use tracing::level_filters::LevelFilter;
+
+use crate::runtime_dir::RuntimeDir;
+use crate::{commands, daemon, sources};
+
+/// The command line or the configuration asks for what cannot be.
+const USAGE: u8 = 2;
+
+const LONGEST_THRESHOLD_MS: u64 = 3_600_000;
+
+/// Sees from the kernel when an AI coding agent stops working and waits for you.
+#[derive(Debug, Parser)]
+#[command(version, args_conflicts_with_subcommands = true, after_help = EXAMPLES)]
+struct Cli {
+    #[command(flatten)]
+    run: RunArgs,
+
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  sudo ebpf-ai-monitor --user alice          watch alice's agents
+  sudo ebpf-ai-monitor --user alice --threshold 2000 --processes claude codex aider
+  ebpf-ai-monitor watch                      see your sessions live
+  ebpf-ai-monitor list --json | jq '.[] | select(.phase == \"waiting\")'
+
+Exit codes: 0 done, 1 failed, 2 wrong usage.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon (the default)
+    Run(RunArgs),
+    /// Show the sessions live; without a terminal, one line for each change
+    Watch(ViewArgs),
+    /// Show the sessions once
+    List(ViewArgs),
+    /// The child's part of the self-test
+    #[command(hide = true)]
+    SelfTestTerminal,
+}
+
+#[derive(Debug, Args)]
+struct RunArgs {
+    /// Whose agents to watch [default: you, or who called sudo]
+    #[arg(short, long, value_name = "NAME")]
+    user: Option<String>,
+
+    /// How long an agent must rest until it is called waiting, in milliseconds
+    #[arg(short, long, value_name = "MS", default_value_t = 1000,
+          value_parser = clap::value_parser!(u64).range(1..=LONGEST_THRESHOLD_MS))]
+    threshold: u64,
+
+    /// Which agents to watch; a name without a profile is watched as any program
+    #[arg(short, long, value_name = "NAME", num_args = 1..,
+          default_values_t = ["claude".to_owned(), "codex".to_owned()])]
+    processes: Vec<String>,
+
+    /// What to log to standard error
+    #[arg(short, long, value_enum, ignore_case = true, default_value = "INFO")]
+    log_level: LogLevel,
+
+    /// Watch and log, but write nothing: no socket
+    #[arg(long)]
+    dry_run: bool,
+
+    /// Where the socket is made [default: /run/user/UID]
+    #[arg(long, value_name = "DIR")]
+    runtime_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct ViewArgs {
+    /// Print JSON
+    #[arg(short, long)]
+    json: bool,
+
+    /// Where the daemon's socket is [default: $XDG_RUNTIME_DIR or /run/user/UID]
+    #[arg(long, value_name = "DIR")]
+    runtime_dir: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+#[value(rename_all = "UPPER")]
+enum LogLevel {
+    Debug,
+    Info,
+    Warning,
+    Error,
+    Critical,
+}
+
+impl From<LogLevel> for LevelFilter {
+    fn from(level: LogLevel) -> Self {
+        match level {
+            LogLevel::Debug => Self::DEBUG,
+            LogLevel::Info => Self::INFO,
+            LogLevel::Warning => Self::WARN,
+            // There is no level above error here: critical errors end the daemon.
+            LogLevel::Error | LogLevel::Critical => Self::ERROR,
+        }
+    }
+}
+
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.command.unwrap_or(Command::Run(cli.run)) {
+        Command::Run(args) => return run(args),
+        Command::Watch(args) => commands::watch(&client_dirs(args.runtime_dir), args.json.into()),
+        Command::List(args) => commands::list(&client_dirs(args.runtime_dir), args.json.into()),
+        Command::SelfTestTerminal => sources::kernel::self_test_terminal(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => fail(&format!("{error:#}"), ExitCode::FAILURE),
+    }
+}
+
+fn run(args: RunArgs) -> ExitCode {
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .with_target(false)
+        .with_max_level(LevelFilter::from(args.log_level))
+        .init();
+    let user = match find_user(args.user) {
+        Ok(user) => user,
+        Err(problem) => return fail(&problem, ExitCode::from(USAGE)),
+    };
+    let runtime_dir = args.runtime_dir.map_or(RuntimeDir::Default, RuntimeDir::At);
+    let settings = daemon::Settings {
+        user,
+        threshold: Duration::from_millis(args.threshold),
+        processes: args.processes,
+        output: if args.dry_run {
+            daemon::Output::LogOnly
+        } else {
+            daemon::Output::Socket(runtime_dir)
+        },
+    };
+    match daemon::run(settings) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&format!("{error:#}"), ExitCode::FAILURE),
+    }
+}
+
+fn find_user(name: Option<String>) -> Result<User, String> {
+    let (found, name) = match name {
+        Some(name) => (User::from_name(&name), name),
+        None => {
+            let uid = calling_user()?;
+            (User::from_uid(uid), uid.to_string())
+        }
+    };
+    match found {
+        Ok(Some(user)) => Ok(user),
+        Ok(None) => Err(format!("there is no user {name}; give a name of `getent passwd`")),
+        Err(error) => Err(format!("cannot look up user {name}: {error}")),
+    }
+}
+
+/// Who started this: through sudo too.
+fn calling_user() -> Result<Uid, String> {
+    let uid = Uid::effective();
+    if !uid.is_root() {
+        return Ok(uid);
+    }
+    let caller = std::env::var("SUDO_UID").ok().and_then(|uid| uid.parse().ok());
+    caller.map(Uid::from_raw).ok_or_else(|| {
+        "root must say whose agents to watch: ebpf-ai-monitor --user NAME".to_owned()
+    })
+}
+
+fn client_dirs(given: Option<PathBuf>) -> Vec<PathBuf> {
+    match given {
+        Some(dir) => vec![dir],
+        None => RuntimeDir::where_clients_look(),
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
+        .any(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+#[expect(clippy::print_stderr, reason = "the one place where a failed command says why")]
+fn fail(problem: &str, code: ExitCode) -> ExitCode {
+    eprintln!("ebpf-ai-monitor: {problem}");
+    code
+}

@@ -1,0 +1,21 @@
+//! What the user asks for. All of them are clients of the daemon's socket.
+
+mod list;
+pub(crate) mod show;
+mod watch;
+
+pub(crate) use list::list;
+pub(crate) use watch::watch;
+
+/// For people or for programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    Text,
+    Json,
+}
+
+impl From<bool> for Format {
+    fn from(is_json: bool) -> Self {
+        if is_json { Self::Json } else { Self::Text }
+    }
+}

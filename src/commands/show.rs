@@ -1,0 +1,81 @@
+//! Words and times as people read them.
+
+use std::time::Duration;
+
+use jiff::{Timestamp, tz::TimeZone};
+
+use crate::protocol::{PhaseWord, RowLine};
+use crate::sources::boot_time;
+
+/// `waiting (permission)`.
+pub(crate) fn phase(row: &RowLine) -> String {
+    match row.reason {
+        Some(reason) => format!("{} ({})", row.phase.as_str(), reason.as_str()),
+        None => row.phase.as_str().to_owned(),
+    }
+}
+
+/// `42s`, `3m07s`, `2h05m`, `4d03h`: always two units, so that columns stay narrow.
+pub(crate) fn duration(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds}s"),
+        (0, 0, _) => format!("{minutes}m{:02}s", seconds % 60),
+        (0, _, _) => format!("{hours}h{:02}m", minutes % 60),
+        _ => format!("{days}d{:02}h", hours % 24),
+    }
+}
+
+/// How long the session has been in its phase.
+pub(crate) fn age(row: &RowLine) -> String {
+    duration(Duration::from_nanos(boot_time().as_nanos().saturating_sub(row.since_ns)))
+}
+
+/// A moment of `CLOCK_BOOTTIME` on the wall clock here.
+pub(crate) fn clock(at_ns: u64) -> String {
+    let ago = boot_time().as_nanos().saturating_sub(at_ns);
+    let moment = Timestamp::now() - Duration::from_nanos(ago);
+    moment.to_zoned(TimeZone::system()).strftime("%H:%M:%S").to_string()
+}
+
+/// Names come from directories, which may hold anything, and go to a terminal.
+pub(crate) fn harmless(text: &str) -> String {
+    text.chars().map(|char| if char.is_control() { '\u{FFFD}' } else { char }).collect()
+}
+
+/// What comes first for a person: who waits, then who works.
+pub(crate) fn urgency(row: &RowLine) -> (u8, u64) {
+    let order = match row.phase {
+        PhaseWord::Waiting => 0,
+        PhaseWord::Working => 1,
+        PhaseWord::Unknown => 2,
+        PhaseWord::Exited => 3,
+    };
+    (order, row.since_ns)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_two_units_at_most() {
+        for (seconds, text) in [
+            (0, "0s"),
+            (59, "59s"),
+            (60, "1m00s"),
+            (187, "3m07s"),
+            (3600, "1h00m"),
+            (7500, "2h05m"),
+            (356_400, "4d03h"),
+        ] {
+            assert_eq!(duration(Duration::from_secs(seconds)), text);
+        }
+    }
+
+    #[test]
+    fn names_cannot_command_the_terminal() {
+        assert_eq!(harmless("a\x1b]0;b\x07c\u{9b}d"), "a\u{FFFD}]0;b\u{FFFD}c\u{FFFD}d");
+    }
+}

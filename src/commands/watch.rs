@@ -1,0 +1,51 @@
+//! `watch`: the board as it changes. On a terminal a live view, elsewhere one
+//! line for each change.
+
+use std::io::{IsTerminal as _, Write as _, stdout};
+use std::path::PathBuf;
+
+use anyhow::bail;
+
+use super::{Format, show};
+use crate::client::Client;
+use crate::protocol::{BoardLine, ChangeLine, VERSION};
+use crate::tui;
+
+pub(crate) fn watch(runtime_dirs: &[PathBuf], format: Format) -> anyhow::Result<()> {
+    let client = Client::connect(runtime_dirs)?;
+    if format == Format::Text && stdout().is_terminal() {
+        tui::watch(client)
+    } else {
+        print_changes(client, format)
+    }
+}
+
+fn print_changes(mut client: Client, format: Format) -> anyhow::Result<()> {
+    let mut before = BoardLine { version: VERSION, at_ns: 0, rows: Vec::new() };
+    while let Some(board) = client.next()? {
+        for change in board.changes_since(&before) {
+            let line = match format {
+                Format::Json => serde_json::to_string(&change)?,
+                Format::Text => sentence(&change),
+            };
+            writeln!(stdout(), "{line}")?;
+        }
+        before = board;
+    }
+    bail!("the monitor has ended")
+}
+
+fn sentence(change: &ChangeLine) -> String {
+    let row = &change.row;
+    let from = change.from.map(|from| format!("{} -> ", from.as_str())).unwrap_or_default();
+    let evidence = row.evidence.as_ref().map(|it| format!(" by {it}")).unwrap_or_default();
+    format!(
+        "{} {} {} {} {}: {from}{}{evidence}",
+        show::clock(change.at_ns),
+        row.agent,
+        row.pid,
+        row.tty,
+        show::harmless(&row.project),
+        show::phase(row),
+    )
+}

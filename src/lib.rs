@@ -1,0 +1,13 @@
+//! The daemon's edges. What it knows and decides lives in `ebpf-ai-monitor-core`.
+
+pub mod cli;
+mod client;
+mod commands;
+mod daemon;
+mod privileges;
+mod proc;
+pub mod protocol;
+mod runtime_dir;
+mod sinks;
+pub mod sources;
+mod tui;

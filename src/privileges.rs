@@ -1,0 +1,88 @@
+//! From root, or from two capabilities, to the watched user: for good.
+
+use std::ffi::CString;
+
+use anyhow::Context as _;
+use nix::unistd::User;
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set, set_capabilities,
+    set_keep_capabilities, set_no_new_privs,
+};
+
+/// What loading and attaching takes.
+const NEEDED: CapabilitySet = CapabilitySet::BPF.union(CapabilitySet::PERFMON);
+
+/// From this version on, maps and iterators that are open go on working
+/// without any capability.
+const NEEDS_NONE_SINCE: (u32, u32) = (5, 19);
+
+/// Root, or a user who was given what loading takes.
+pub(crate) fn can_load() -> bool {
+    capabilities(None).is_ok_and(|sets| sets.effective.contains(NEEDED))
+}
+
+pub(crate) fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// What this kernel obliges us to keep after loading.
+pub(crate) fn kept_capabilities() -> CapabilitySet {
+    kept_on(&rustix::system::uname().release().to_string_lossy())
+}
+
+fn kept_on(release: &str) -> CapabilitySet {
+    let mut numbers = release.split(['.', '-']).map_while(|it| it.parse::<u32>().ok());
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    if version >= NEEDS_NONE_SINCE { CapabilitySet::empty() } else { NEEDED }
+}
+
+/// Becomes `user` with no more than `kept`. There is no way back: no setuid
+/// program gives anything any more, and the user's other processes cannot
+/// trace this one to get at its BPF descriptors.
+///
+/// To be called while there is one thread: the kernel keeps credentials for
+/// each thread.
+pub(crate) fn become_user(user: &User, kept: CapabilitySet) -> anyhow::Result<()> {
+    clear_ambient_capability_set().context("cannot clear the ambient capabilities")?;
+    if is_root() {
+        if let Ok(sets) = capabilities(None)
+            && sets.effective.contains(CapabilitySet::SETPCAP)
+        {
+            for capability in CapabilitySet::all().difference(kept).iter() {
+                // One that this kernel does not know cannot be there either.
+                let _ = rustix::thread::remove_capability_from_bounding_set(capability);
+            }
+        }
+        set_keep_capabilities(!kept.is_empty()).context("cannot keep capabilities")?;
+        let name = CString::new(user.name.as_str()).context("the user's name holds a zero byte")?;
+        nix::unistd::initgroups(&name, user.gid).context("cannot take the user's groups")?;
+        nix::unistd::setresgid(user.gid, user.gid, user.gid).context("cannot take the group")?;
+        nix::unistd::setresuid(user.uid, user.uid, user.uid).context("cannot take the user")?;
+    }
+    let sets =
+        CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };
+    set_capabilities(None, sets).context("cannot give up capabilities")?;
+    set_no_new_privs(true).context("cannot refuse new privileges")?;
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).context("cannot refuse to be traced")?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn old_kernels_oblige_us_to_keep_two_capabilities() {
+        for (release, kept) in [
+            ("5.10.0-28-amd64", NEEDED),
+            ("5.18.19", NEEDED),
+            ("5.19.0", CapabilitySet::empty()),
+            ("6.1-rc3", CapabilitySet::empty()),
+            ("10.0", CapabilitySet::empty()),
+            ("strange", NEEDED),
+        ] {
+            assert_eq!(kept_on(release), kept, "{release}");
+        }
+    }
+}

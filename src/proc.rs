@@ -1,0 +1,43 @@
+//! What /proc tells of a process: its command line and where it works. Read as
+//! the watched user, so what the user may not see stays empty.
+
+use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use ebpf_ai_monitor_core::{Command, Pid};
+
+/// How far up a project's root is looked for.
+const MAX_DEPTH: usize = 64;
+
+/// `comm` is what the kernel told at the exec.
+pub(crate) fn command(pid: Pid, comm: String) -> Command {
+    let line = fs::read(format!("/proc/{}/cmdline", pid.0)).unwrap_or_default();
+    let line = line.strip_suffix(b"\0").unwrap_or(&line);
+    let argv = line.split(|&byte| byte == 0).map(|word| String::from_utf8_lossy(word).into_owned());
+    let exe = fs::read_link(format!("/proc/{}/exe", pid.0)).ok();
+    Command {
+        comm,
+        exe: exe.as_deref().and_then(base_name).unwrap_or_default(),
+        argv: argv.collect(),
+    }
+}
+
+/// The name of the git root around the working directory, or its own name.
+pub(crate) fn project(pid: Pid) -> Option<String> {
+    let directory = fs::read_link(format!("/proc/{}/cwd", pid.0)).ok()?;
+    let root = directory.ancestors().take(MAX_DEPTH).find(|folder| folder.join(".git").exists());
+    base_name(root.unwrap_or(&directory))
+}
+
+/// The base name of the program that runs here.
+pub(crate) fn own_program_name() -> Option<String> {
+    base_name(&fs::read_link("/proc/self/exe").ok()?)
+}
+
+fn base_name(path: &Path) -> Option<String> {
+    // The kernel adds this to the name of a file that was replaced meanwhile.
+    let name = path.file_name()?.as_bytes();
+    let name = name.strip_suffix(b" (deleted)").unwrap_or(name);
+    Some(String::from_utf8_lossy(name).into_owned())
+}

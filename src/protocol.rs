@@ -1,0 +1,161 @@
+//! What goes over the socket and out of `--json`: one JSON object a line.
+
+use ebpf_ai_monitor_core::{Board, BootTime, Phase, Reason, Row};
+use serde::{Deserialize, Serialize};
+
+/// Grows when a field changes its meaning or goes; not when one is added.
+pub const VERSION: u32 = 1;
+
+/// The whole board, sent at once to a new reader and again after each change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BoardLine {
+    pub version: u32,
+    /// When it was drawn: nanoseconds of `CLOCK_BOOTTIME`, as all times here.
+    pub at_ns: u64,
+    pub rows: Vec<RowLine>,
+}
+
+/// One session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RowLine {
+    pub pid: u32,
+    /// With `pid`, names the process for ever.
+    pub started_at_ns: u64,
+    /// As in `ps`.
+    pub tty: String,
+    /// The profile: `claude`.
+    pub agent: String,
+    pub project: String,
+    pub phase: PhaseWord,
+    /// Why it waits; `null` while it does not.
+    pub reason: Option<ReasonWord>,
+    /// When the phase began.
+    pub since_ns: u64,
+    /// What decided it.
+    pub evidence: Option<String>,
+    /// The moment of the kernel's event that decided it.
+    pub decided_by_ns: u64,
+    /// Direct children that run now.
+    pub children: u32,
+}
+
+/// One change of one session, as `watch --json` prints it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangeLine {
+    /// When the daemon knew.
+    pub at_ns: u64,
+    /// What it was before; `null` for a session that is new.
+    pub from: Option<PhaseWord>,
+    pub to: PhaseWord,
+    #[serde(flatten)]
+    pub row: RowLine,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PhaseWord {
+    Unknown,
+    Working,
+    Waiting,
+    Exited,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReasonWord {
+    Done,
+    Permission,
+    Question,
+    Interrupted,
+    Unknown,
+}
+
+impl PhaseWord {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Working => "working",
+            Self::Waiting => "waiting",
+            Self::Exited => "exited",
+        }
+    }
+}
+
+impl ReasonWord {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Permission => "permission",
+            Self::Question => "question",
+            Self::Interrupted => "interrupted",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl From<Reason> for ReasonWord {
+    fn from(reason: Reason) -> Self {
+        match reason {
+            Reason::Done => Self::Done,
+            Reason::Permission => Self::Permission,
+            Reason::Question => Self::Question,
+            Reason::Interrupted => Self::Interrupted,
+            Reason::Unknown => Self::Unknown,
+        }
+    }
+}
+
+impl BoardLine {
+    pub fn new(at: BootTime, board: &Board) -> Self {
+        Self {
+            version: VERSION,
+            at_ns: at.as_nanos(),
+            rows: board.rows.iter().map(RowLine::from).collect(),
+        }
+    }
+
+    /// What changed since `before`, session by session, in the board's order.
+    pub fn changes_since(&self, before: &Self) -> Vec<ChangeLine> {
+        let old = |row: &RowLine| before.rows.iter().find(|old| old.is_same_session(row));
+        let differs = |row: &&RowLine| {
+            old(row).is_none_or(|old| (old.phase, old.reason) != (row.phase, row.reason))
+        };
+        let change = |row: &RowLine| ChangeLine {
+            at_ns: self.at_ns,
+            from: old(row).map(|old| old.phase),
+            to: row.phase,
+            row: row.clone(),
+        };
+        self.rows.iter().filter(differs).map(change).collect()
+    }
+}
+
+impl RowLine {
+    pub fn is_same_session(&self, other: &Self) -> bool {
+        (self.pid, self.started_at_ns, &self.tty) == (other.pid, other.started_at_ns, &other.tty)
+    }
+}
+
+impl From<&Row> for RowLine {
+    fn from(row: &Row) -> Self {
+        let (phase, reason) = match row.phase {
+            Phase::Unknown => (PhaseWord::Unknown, None),
+            Phase::Working => (PhaseWord::Working, None),
+            Phase::Waiting(reason) => (PhaseWord::Waiting, Some(reason.into())),
+            Phase::Exited => (PhaseWord::Exited, None),
+        };
+        Self {
+            pid: row.session.process.pid.0,
+            started_at_ns: row.session.process.started_at.as_nanos(),
+            tty: row.tty.name.clone(),
+            agent: row.agent.clone(),
+            project: row.project.clone(),
+            phase,
+            reason,
+            since_ns: row.since.as_nanos(),
+            evidence: row.evidence.map(|evidence| evidence.to_string()),
+            decided_by_ns: row.decided_by.as_nanos(),
+            children: row.children,
+        }
+    }
+}

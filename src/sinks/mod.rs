@@ -1,0 +1,14 @@
+//! Makes the outside match the board. A sink may miss ten boards and be right
+//! with the next one.
+
+use ebpf_ai_monitor_core::Board;
+
+pub(crate) mod journal;
+pub(crate) mod socket;
+
+pub(crate) trait Sink {
+    fn name(&self) -> &'static str;
+
+    /// Never blocks: whatever may take long has a thread of its own.
+    fn show(&mut self, before: &Board, after: &Board) -> anyhow::Result<()>;
+}

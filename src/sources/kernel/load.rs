@@ -1,0 +1,259 @@
+//! Loads and attaches the BPF programs, and reads their iterators. All that
+//! needs privileges happens in [`Programs::attach`].
+
+use std::io::Read as _;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::ptr;
+
+use anyhow::{Context as _, bail};
+use ebpf_ai_monitor_core::{BootTime, Pid, ProcessId};
+use libbpf_rs::skel::{OpenSkel as _, Skel as _, SkelBuilder as _};
+use libbpf_rs::{Iter, Link, MapCore, MapFlags, OpenObject, ProgramMut, libbpf_sys};
+
+use super::skeletons::probe::{ProbeSkel, ProbeSkelBuilder};
+use super::skeletons::timer::{TimerSkel, TimerSkelBuilder};
+use super::skeletons::types;
+use super::wire::{self, Event, LookRecord, OwnerRecord};
+
+/// The kernel cuts names of threads at 15 bytes, and so do we.
+const NAME_BYTES: usize = 15;
+
+/// The attached programs. Dropping it detaches them.
+#[derive(Debug)]
+pub(super) struct Programs {
+    probe: ProbeSkel<'static>,
+    timer: Option<TimerSkel<'static>>,
+    agents: Link,
+    owners: Link,
+    /// `look` over all processes, for kernels that cannot look at one (before 6.1).
+    look_at_all: Link,
+}
+
+impl std::fmt::Debug for ProbeSkel<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ProbeSkel")
+    }
+}
+
+impl std::fmt::Debug for TimerSkel<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TimerSkel")
+    }
+}
+
+impl Programs {
+    /// Loads the probe for one user's agents with these program names.
+    pub(super) fn attach<'a>(
+        uid: u32,
+        names: impl Iterator<Item = &'a str>,
+    ) -> anyhow::Result<Self> {
+        let mut open =
+            ProbeSkelBuilder::default().open(storage()).context("cannot open the BPF programs")?;
+        let rodata =
+            open.maps.rodata_data.as_deref_mut().context("the BPF programs have no rodata")?;
+        rodata.watched_uid = uid;
+        let mut probe = open.load().context("cannot load the BPF programs")?;
+        for name in names {
+            add_name(&probe, name)?;
+        }
+        freeze(&probe.maps.names)?;
+        freeze(&probe.maps.ports)?;
+        freeze(&probe.maps.scans)?;
+        freeze(&probe.maps.typings)?;
+        let agents = attach_iterator(&probe.progs.find_agents)?;
+        let owners = attach_iterator(&probe.progs.find_owners)?;
+        let look_at_all = attach_iterator(&probe.progs.look)?;
+        attach_hooks(&mut probe)?;
+        Ok(Self { probe, timer: None, agents, owners, look_at_all })
+    }
+
+    /// Loads the quiet timer. Possible once a terminal was seen by [`Self::look_at`].
+    pub(super) fn attach_timer(&mut self) -> anyhow::Result<()> {
+        let flush_work = self.probe.maps.bss_data.as_deref().map_or(0, |bss| bss.flush_work);
+        if flush_work == 0 {
+            bail!("no terminal was seen yet");
+        }
+        let mut open = TimerSkelBuilder::default().open(storage())?;
+        let uid = self.probe.maps.rodata_data.as_deref().map(|rodata| rodata.watched_uid);
+        let rodata = open.maps.rodata_data.as_deref_mut().context("the timer has no rodata")?;
+        rodata.flush_work = flush_work;
+        rodata.watched_uid = uid.context("the probe has no rodata")?;
+        open.maps.events.reuse_fd(self.probe.maps.events.as_fd())?;
+        open.maps.ports.reuse_fd(self.probe.maps.ports.as_fd())?;
+        open.maps.sessions.reuse_fd(self.probe.maps.sessions.as_fd())?;
+        let mut timer = open.load()?;
+        timer.attach()?;
+        self.timer = Some(timer);
+        Ok(())
+    }
+
+    pub(super) fn has_timer(&self) -> bool {
+        self.timer.is_some()
+    }
+
+    pub(super) fn ring(&self) -> &impl MapCore {
+        &self.probe.maps.events
+    }
+
+    /// Tells the kernel side that this process is an agent.
+    pub(super) fn watch(&self, process: ProcessId) -> anyhow::Result<()> {
+        let started_at = process.started_at.as_nanos().to_ne_bytes();
+        self.probe
+            .maps
+            .watched
+            .update(&key(process.pid), &started_at, MapFlags::ANY)
+            .with_context(|| format!("cannot watch process {}", process.pid.0))
+    }
+
+    /// The opposite of [`Self::watch`], also for a process that is gone.
+    pub(super) fn unwatch(&self, pid: Pid) {
+        // Not there is what we want.
+        let _ = self.probe.maps.watched.delete(&key(pid));
+        if let Some(timer) = &self.timer {
+            let _ = timer.maps.quiets.delete(&key(pid));
+        }
+    }
+
+    /// Looks at one watched process: one record for it, if it lives, and one
+    /// for each of its waits for terminal input.
+    pub(super) fn look_at(&self, pid: Pid) -> anyhow::Result<Vec<LookRecord>> {
+        let bytes = match link_to_process(self.probe.progs.look.as_fd().as_raw_fd(), pid) {
+            Ok(link) => read_link(&link)?,
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) => {
+                Vec::new()
+            }
+            Err(_) => read(&self.look_at_all)?,
+        };
+        Ok(wire::decode_looks(&bytes).filter(|record| record.process.pid == pid).collect())
+    }
+
+    /// Processes that carry a name of interest now.
+    pub(super) fn find_agents(&self) -> anyhow::Result<Vec<Event>> {
+        Ok(wire::decode_agents(&read(&self.agents)?).collect())
+    }
+
+    /// Who holds the masters of all watched terminals.
+    pub(super) fn find_owners(&self) -> anyhow::Result<Vec<OwnerRecord>> {
+        Ok(wire::decode_owners(&read(&self.owners)?).collect())
+    }
+
+    /// When a watched process last wrote to its terminal, as far as was seen.
+    pub(super) fn last_output(&self, process: ProcessId) -> Option<BootTime> {
+        let found = self.probe.maps.sessions.lookup(&key(process.pid), MapFlags::ANY).ok()??;
+        let session = wire::decode_session(&found)?;
+        (session.started_at_ns == process.started_at.as_nanos() && session.last_output_ns != 0)
+            .then(|| BootTime::from_nanos(session.last_output_ns))
+    }
+
+    /// Events lost for want of room in the ring, in all and since the start.
+    pub(super) fn dropped(&self) -> u64 {
+        let bss = self.probe.maps.bss_data.as_deref();
+        let probe: u64 = bss.map_or(0, |bss| bss.dropped.iter().map(wire::read_shared).sum());
+        let timer = self.timer.as_ref().and_then(|timer| timer.maps.bss_data.as_deref());
+        probe + timer.map_or(0, |bss| wire::read_shared(&bss.dropped_quiets))
+    }
+}
+
+/// Where libbpf-rs keeps an object. It is small and lives as long as the
+/// process in all uses but tests, so it is given away.
+fn storage() -> &'static mut MaybeUninit<OpenObject> {
+    Box::leak(Box::new(MaybeUninit::uninit()))
+}
+
+fn key(pid: Pid) -> [u8; 4] {
+    pid.0.to_ne_bytes()
+}
+
+fn add_name(probe: &ProbeSkel<'_>, name: &str) -> anyhow::Result<()> {
+    let mut key = [0; size_of::<types::name>()];
+    let cut = name.len().min(NAME_BYTES);
+    key[..cut].copy_from_slice(&name.as_bytes()[..cut]);
+    let found = probe.maps.names.update(&key, &1_u32.to_ne_bytes(), MapFlags::ANY);
+    found.with_context(|| format!("cannot tell the kernel side of the name {name}"))
+}
+
+/// From now on no file descriptor of this map can write it; programs still can.
+fn freeze(map: &impl MapCore) -> anyhow::Result<()> {
+    // SAFETY: the descriptor is open as long as the map lives.
+    let result = unsafe { libbpf_sys::bpf_map_freeze(map.as_fd().as_raw_fd()) };
+    if result < 0 {
+        let error = std::io::Error::from_raw_os_error(-result);
+        return Err(error).with_context(|| format!("cannot freeze {}", map.name().display()));
+    }
+    Ok(())
+}
+
+fn attach_hooks(probe: &mut ProbeSkel<'static>) -> anyhow::Result<()> {
+    let attach = |program: &ProgramMut<'_>| {
+        program
+            .attach_trace()
+            .with_context(|| format!("cannot attach {}", program.name().display()))
+    };
+    let programs = &probe.progs;
+    let links = [
+        attach(&programs.on_exec)?,
+        attach(&programs.on_fork)?,
+        attach(&programs.on_exit)?,
+        attach(&programs.on_queue_work)?,
+        attach(&programs.on_execute_start)?,
+        attach(&programs.on_execute_end)?,
+    ];
+    let [exec, fork, exit, queue_work, execute_start, execute_end] = links.map(Some);
+    probe.links.on_exec = exec;
+    probe.links.on_fork = fork;
+    probe.links.on_exit = exit;
+    probe.links.on_queue_work = queue_work;
+    probe.links.on_execute_start = execute_start;
+    probe.links.on_execute_end = execute_end;
+    Ok(())
+}
+
+fn attach_iterator(program: &ProgramMut<'_>) -> anyhow::Result<Link> {
+    program
+        .attach_iter_with_opts(libbpf_rs::IterOpts::None)
+        .with_context(|| format!("cannot attach {}", program.name().display()))
+}
+
+fn read(link: &Link) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut iterator = Iter::new(link).context("cannot start an iterator")?;
+    iterator.read_to_end(&mut bytes).context("cannot read an iterator")?;
+    Ok(bytes)
+}
+
+/// An iterator over the threads of one process, which libbpf-rs does not offer.
+fn link_to_process(program: i32, pid: Pid) -> std::io::Result<OwnedFd> {
+    let mut info = libbpf_sys::bpf_iter_link_info::default();
+    info.task.pid = pid.0;
+    let options = libbpf_sys::bpf_link_create_opts {
+        sz: size_of::<libbpf_sys::bpf_link_create_opts>() as libbpf_sys::size_t,
+        iter_info: ptr::from_mut(&mut info),
+        iter_info_len: size_of::<libbpf_sys::bpf_iter_link_info>() as u32,
+        ..Default::default()
+    };
+    // SAFETY: both structs live until the call returns, with their true sizes.
+    let fd = unsafe {
+        libbpf_sys::bpf_link_create(program, 0, libbpf_sys::BPF_TRACE_ITER, &raw const options)
+    };
+    owned(fd)
+}
+
+fn read_link(link: &OwnedFd) -> anyhow::Result<Vec<u8>> {
+    // SAFETY: the link is open.
+    let fd = unsafe { libbpf_sys::bpf_iter_create(link.as_raw_fd()) };
+    let mut bytes = Vec::new();
+    std::fs::File::from(owned(fd).context("cannot start an iterator")?)
+        .read_to_end(&mut bytes)
+        .context("cannot read an iterator")?;
+    Ok(bytes)
+}
+
+/// libbpf answers with a descriptor or a negative errno.
+fn owned(fd: i32) -> std::io::Result<OwnedFd> {
+    if fd < 0 {
+        return Err(std::io::Error::from_raw_os_error(-fd));
+    }
+    // SAFETY: the call that gave it has just opened it for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}

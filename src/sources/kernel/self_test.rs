@@ -1,0 +1,212 @@
+//! Attached is not yet working: some kernels accept the programs and never run
+//! them. So before "ready" is said, a child of our own plays an agent on a
+//! terminal of our own, and everything that the kernel side tells must be seen.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead as _, Write as _};
+use std::os::fd::AsFd as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use ebpf_ai_monitor_core::{BootTime, ProcessId, Sequence, WaitKind};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use tracing::{debug, info, warn};
+
+use super::wire::What;
+use super::{Kernel, QuietTimer};
+use crate::sources::boot_time;
+
+/// Generous: it takes 0.3 s on an idle machine.
+const PATIENCE: Duration = Duration::from_secs(10);
+const STEP: Duration = Duration::from_millis(10);
+/// What the child writes when it got a line.
+const ANSWER: &str = "7501;state=self-test";
+
+/// What the kernel side told of our own terminal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    pub exec: bool,
+    pub wait: bool,
+    pub output: bool,
+    /// Needs `bpf_loop`, Linux 5.17.
+    pub input: bool,
+    /// Needs `bpf_loop`, Linux 5.17.
+    pub sequence: bool,
+    pub quiet: bool,
+    pub exit: bool,
+}
+
+impl Kernel {
+    /// Plays an agent and sees that events arrive. `program` is this program
+    /// itself, which offers the child's part as `self-test-terminal`.
+    pub fn self_test(
+        &mut self,
+        program: &Path,
+        uid: u32,
+        timer: QuietTimer,
+    ) -> anyhow::Result<Seen> {
+        let (master, mut child) = start_child(program, uid)?;
+        let result = self.watch_child(&master, &mut child, timer);
+        // The terminal is hung up, which ends the child; the kill is for one that stays.
+        drop(master);
+        let mut seen = match result {
+            Ok(seen) => seen,
+            Err(error) => {
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(error);
+            }
+        };
+        self.see_exit(&mut child, &mut seen)?;
+        if !(seen.input && seen.sequence) {
+            info!("this kernel gives no evidence by escape sequences (it needs Linux 5.17)");
+        }
+        if !(seen.exec && seen.wait && seen.output && seen.quiet && seen.exit) {
+            bail!(
+                "the BPF programs are attached, but the kernel does not run all of them: {seen:?}. \
+                 Is another tracer in the way, or kernel.ftrace_enabled = 0?"
+            );
+        }
+        Ok(seen)
+    }
+
+    fn watch_child(
+        &mut self,
+        master: &File,
+        child: &mut Child,
+        timer: QuietTimer,
+    ) -> anyhow::Result<Seen> {
+        let mut seen = Seen::default();
+        let process = self.find_child(child)?;
+        seen.exec = true;
+        self.programs.watch(process)?;
+        seen.wait = self.see_wait(process)?;
+        if timer == QuietTimer::Kernel
+            && let Err(error) = self.programs.attach_timer()
+        {
+            warn!("no timer in the kernel, one in user space serves: {error:#}");
+        }
+        (&*master).write_all(b"\n").context("cannot write to the self-test's terminal")?;
+        let mut last_output = None;
+        let deadline = boot_time() + PATIENCE;
+        while !(seen.output && seen.quiet && seen.sequence && seen.input) && boot_time() < deadline
+        {
+            for event in self.ring.wait(STEP)?.collect::<Vec<_>>() {
+                match event.what {
+                    What::Output { process: who } if who == process => {
+                        seen.output = true;
+                        last_output = Some(event.at);
+                    }
+                    What::Quiet { process: who, .. } if who == process => seen.quiet = true,
+                    What::Input { input, .. } => seen.input |= input.enter,
+                    What::Sequence { sequence: Sequence::Osc(text), .. } if text == ANSWER => {
+                        seen.sequence = true;
+                    }
+                    other => debug!("during the self-test: {other:?}"),
+                }
+            }
+            if !self.programs.has_timer() {
+                seen.quiet |= is_quiet(last_output, self.programs.last_output(process));
+            }
+            // Content is optional: all that comes has come when it is quiet.
+            if seen.output && seen.quiet {
+                break;
+            }
+        }
+        self.programs.unwatch(process.pid);
+        self.programs.watch(process)?; // for its exit; the terminal is released with it
+        Ok(seen)
+    }
+
+    /// The child's exec, which must be told since our own name is one of interest.
+    fn find_child(&mut self, child: &Child) -> anyhow::Result<ProcessId> {
+        let deadline = boot_time() + PATIENCE;
+        while boot_time() < deadline {
+            for event in self.ring.wait(STEP)?.collect::<Vec<_>>() {
+                if let What::Exec { process, .. } = event.what
+                    && process.pid.0 == child.id()
+                {
+                    return Ok(process);
+                }
+            }
+        }
+        bail!("the BPF programs are attached, but the kernel does not tell of a new process")
+    }
+
+    /// It must be seen that the child waits for a line.
+    fn see_wait(&mut self, process: ProcessId) -> anyhow::Result<bool> {
+        let deadline = boot_time() + PATIENCE;
+        while boot_time() < deadline {
+            let records = self.programs.look_at(process.pid)?;
+            let reads = |wait| wait == Some(WaitKind::Read);
+            if records.iter().any(|it| it.terminal != 0 && it.is_canonical && reads(it.wait)) {
+                return Ok(true);
+            }
+            std::thread::sleep(STEP);
+        }
+        Ok(false)
+    }
+
+    fn see_exit(&mut self, child: &mut Child, seen: &mut Seen) -> anyhow::Result<()> {
+        let deadline = boot_time() + PATIENCE;
+        while !seen.exit && boot_time() < deadline {
+            for event in self.ring.wait(STEP)?.collect::<Vec<_>>() {
+                if let What::Exit { process, .. } = event.what {
+                    seen.exit |= process.pid.0 == child.id();
+                }
+            }
+        }
+        if !seen.exit {
+            let _ = child.kill();
+        }
+        child.wait().context("cannot wait for the self-test's child")?;
+        Ok(())
+    }
+}
+
+fn is_quiet(first: Option<BootTime>, last: Option<BootTime>) -> bool {
+    first.is_some() && last.is_some_and(|last| boot_time().since(last) >= super::QUIET)
+}
+
+fn start_child(program: &Path, uid: u32) -> anyhow::Result<(File, Child)> {
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
+        .context("cannot open a terminal for the self-test")?;
+    grantpt(&master)?;
+    unlockpt(&master)?;
+    let path = ptsname(&master, Vec::new())?;
+    let path = path.to_str().context("the name of a terminal is ASCII")?;
+    let slave = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(path)
+        .with_context(|| format!("cannot open {path} for the self-test"))?;
+    let mut command = Command::new(program);
+    command
+        .arg("self-test-terminal")
+        .env_clear()
+        .stdin(slave.try_clone()?)
+        .stdout(slave)
+        .stderr(Stdio::null());
+    if rustix::process::geteuid().is_root() && uid != 0 {
+        command.uid(uid);
+    }
+    let child = command.spawn().context("cannot start the self-test's child")?;
+    Ok((File::from(master), child))
+}
+
+/// The child's part: takes the terminal on standard input as its own, and
+/// answers every line with an escape sequence until the terminal is hung up.
+pub fn self_test_terminal() -> anyhow::Result<()> {
+    let stdin = std::io::stdin();
+    rustix::process::setsid().context("cannot start a session")?;
+    rustix::process::ioctl_tiocsctty(stdin.as_fd()).context("cannot take the terminal")?;
+    for line in stdin.lock().lines() {
+        line?;
+        write!(std::io::stdout(), "\x1b]{ANSWER}\x1b\\")?;
+        std::io::stdout().flush()?;
+    }
+    Ok(())
+}

@@ -1,0 +1,349 @@
+//! Real agents at work in a terminal: the monitor must tell the states a person sees on the
+//! screen, in the same order and at nearly the same time.
+//!
+//! Needs root, tmux, and the agents: `tests/agents/install.sh DIR`, then `AGENTS_DIR=DIR`.
+//! `AGENT_RUNS=3` repeats everything. `AGENT_SCREENS_ONLY=1` leaves the monitor out, to try new
+//! versions of the agents.
+
+mod support;
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+use support::{
+    agent::{AgentKind, CLAUDE, CODEX, Look},
+    boot_time_ns,
+    desk::Desk,
+    monitor::{Change, Monitor},
+    report,
+    user::TestUser,
+    wait_until,
+};
+
+const THRESHOLD: Duration = Duration::from_millis(1000);
+/// From Enter to `working`.
+const WORKING_BOUND: Duration = Duration::from_secs(4);
+/// From the screen's rest to `waiting`, if the agent itself said so.
+const EXPLICIT_BOUND: Duration = Duration::from_millis(1000);
+/// The same, if it shows by the density of output alone: the threshold comes on top.
+const DENSITY_BOUND: Duration = Duration::from_millis(3500);
+/// A screen is seen up to so much later than the kernel sees it drawn.
+const SCREEN_LAG: Duration = Duration::from_millis(300);
+/// How long a scene goes on after its end, to catch a monitor that changes its mind.
+const AFTERMATH: Duration = Duration::from_secs(3);
+
+/// What the person does.
+#[derive(Clone, Copy, Debug)]
+enum Act {
+    Nothing,
+    Say(&'static str),
+    Approve,
+    Interrupt,
+    Leave,
+}
+
+/// One act of the person and all that follows from it.
+#[derive(Clone, Copy, Debug)]
+struct Scene {
+    name: &'static str,
+    act: Act,
+    /// How long the agent works at least: proves that the scene happened as written.
+    works: Duration,
+    /// How the screen looks in the end, and a text on it then.
+    ends: (Look, &'static str),
+    /// What the monitor must say, and nothing else.
+    states: &'static [&'static str],
+    /// Why it waits in the end, where the agent tells.
+    reason: &'static str,
+}
+
+const SCENES: [Scene; 9] = [
+    Scene {
+        name: "start",
+        act: Act::Nothing,
+        works: Duration::ZERO,
+        ends: (Look::Resting, ""),
+        states: &["waiting"],
+        reason: "",
+    },
+    Scene {
+        name: "short answer",
+        act: Act::Say("hi [answer]"),
+        works: Duration::from_secs(3),
+        ends: (Look::Resting, "A short answer."),
+        states: &["working", "waiting"],
+        reason: "done",
+    },
+    Scene {
+        name: "silent thinking",
+        act: Act::Say("go [think 30]"),
+        works: Duration::from_secs(29),
+        ends: (Look::Resting, "An answer after 30 s of silence."),
+        states: &["working", "waiting"],
+        reason: "done",
+    },
+    Scene {
+        name: "tool",
+        act: Act::Say("do [run 15]"),
+        works: Duration::from_secs(14),
+        ends: (Look::Resting, "Done after the tool."),
+        states: &["working", "waiting"],
+        reason: "done",
+    },
+    Scene {
+        name: "permission",
+        act: Act::Say("may I [permission]"),
+        works: Duration::from_secs(2),
+        ends: (Look::Asking, "touch asked-for"),
+        states: &["working", "waiting"],
+        reason: "permission",
+    },
+    Scene {
+        name: "approval",
+        act: Act::Approve,
+        works: Duration::from_secs(2),
+        ends: (Look::Resting, "Done after the tool."),
+        states: &["working", "waiting"],
+        reason: "done",
+    },
+    Scene {
+        name: "thinking again",
+        act: Act::Say("and [think 40]"),
+        works: Duration::from_secs(4),
+        ends: (Look::Working, ""),
+        states: &["working"],
+        reason: "",
+    },
+    Scene {
+        name: "Esc",
+        act: Act::Interrupt,
+        works: Duration::ZERO,
+        ends: (Look::Resting, ""),
+        states: &["waiting"],
+        reason: "interrupted",
+    },
+    Scene {
+        name: "exit",
+        act: Act::Leave,
+        works: Duration::ZERO,
+        ends: (Look::Gone, ""),
+        states: &["exited"],
+        reason: "",
+    },
+];
+
+#[test]
+fn the_monitor_tells_what_claude_does() -> Result<()> {
+    follow(&CLAUDE)
+}
+
+#[test]
+fn the_monitor_tells_what_codex_does() -> Result<()> {
+    follow(&CODEX)
+}
+
+fn follow(kind: &'static AgentKind) -> Result<()> {
+    let agents = match agents_folder() {
+        Ok(folder) => folder,
+        Err(reason) if env::var_os("CI").is_some_and(|ci| ci == "true") => {
+            return Err(reason.context("CI must not skip this test"));
+        }
+        Err(reason) => {
+            report(&format!("skipped: {reason}"));
+            return Ok(());
+        }
+    };
+    let runs = env::var("AGENT_RUNS").map_or(Ok(1), |runs| runs.parse())?;
+    for run in 1..=runs {
+        Run::start(kind, &agents, run)?.play()?;
+    }
+    Ok(())
+}
+
+/// The folder with the agents, or why this machine cannot run them.
+fn agents_folder() -> Result<PathBuf> {
+    ensure!(rustix::process::geteuid().is_root(), "needs root");
+    ensure!(Path::new("/sys/kernel/btf/vmlinux").exists(), "the kernel has no BTF");
+    for (tool, version) in [("tmux", "-V"), ("unshare", "-V"), ("ip", "-V"), ("useradd", "-h")] {
+        let found = Command::new(tool).arg(version).stdout(Stdio::null()).status();
+        found.with_context(|| format!("needs {tool}"))?;
+    }
+    let folder = env::var_os("AGENTS_DIR").context("needs AGENTS_DIR, see tests/agents")?;
+    Ok(folder.into())
+}
+
+/// One life of an agent, with a monitor of its own. The order of the fields is that of their ends.
+struct Run {
+    title: String,
+    kind: &'static AgentKind,
+    /// None when screens alone are wanted.
+    monitor: Option<Monitor>,
+    desk: Desk,
+    /// Where the scene now played begins in the monitor's changes.
+    told: usize,
+    problems: Vec<String>,
+}
+
+impl Run {
+    fn start(kind: &'static AgentKind, agents: &Path, run: u32) -> Result<Self> {
+        let user = TestUser::create()?;
+        let binary = Path::new(env!("CARGO_BIN_EXE_ebpf-ai-monitor"));
+        let monitor = match env::var_os("AGENT_SCREENS_ONLY") {
+            Some(_) => None,
+            None => Some(Monitor::start(binary, &user, THRESHOLD)?),
+        };
+        let desk = Desk::open(kind, user, agents)?;
+        let title = format!("{} {run}", kind.name);
+        Ok(Self { title, kind, desk, monitor, told: 0, problems: Vec::new() })
+    }
+
+    fn play(mut self) -> Result<()> {
+        for scene in &SCENES {
+            if let Err(error) = self.play_scene(scene) {
+                self.problems.push(format!("{}: {error:#}", scene.name));
+                break;
+            }
+        }
+        if !self.problems.is_empty() {
+            let account = self.account();
+            report(&account);
+        }
+        ensure!(self.problems.is_empty(), "{}:\n{}", self.title, self.problems.join("\n"));
+        Ok(())
+    }
+
+    fn play_scene(&mut self, scene: &Scene) -> Result<()> {
+        let acted_ns = match scene.act {
+            Act::Nothing => 0,
+            Act::Say(prompt) => self.desk.say(prompt)?,
+            Act::Approve => self.desk.press(self.kind.approval)?,
+            Act::Interrupt => self.desk.press(&["Escape"])?,
+            Act::Leave => self.desk.press(self.kind.farewell)?,
+        };
+        let began_ns = if scene.works.is_zero() {
+            acted_ns
+        } else {
+            self.desk.wait_for(Look::Working, acted_ns, Duration::from_secs(10))?
+        };
+        let (look, text) = scene.ends;
+        if look == Look::Working {
+            thread::sleep(scene.works);
+        }
+        let bound = scene.works + Duration::from_secs(30);
+        let ended_ns = self.desk.settle(look, began_ns, Duration::from_secs(1), bound)?;
+        ensure!(self.desk.screens().latest()?.text.contains(text), "the screen lacks `{text}`");
+        let worked = if look == Look::Working { boot_time_ns() } else { ended_ns } - began_ns;
+        ensure!(Duration::from_nanos(worked) >= scene.works, "it worked for {} only", ms(worked));
+
+        let changes = self.await_changes(scene)?;
+        let mut line = format!("{:9} {:16} worked {:>8}", self.title, scene.name, ms(worked));
+        for change in &changes {
+            let since_ns = if change.to == "working" { acted_ns } else { ended_ns };
+            line += &format!(", {}", describe(change, since_ns));
+        }
+        report(&line);
+        if self.monitor.is_some() {
+            let problems = judge(scene, &changes, acted_ns, ended_ns);
+            self.problems
+                .extend(problems.into_iter().map(|what| format!("{}: {what}", scene.name)));
+        }
+        Ok(())
+    }
+
+    /// What the monitor said about this scene, once it had its time and some more.
+    fn await_changes(&mut self, scene: &Scene) -> Result<Vec<Change>> {
+        let Some(monitor) = &self.monitor else {
+            thread::sleep(AFTERMATH);
+            return Ok(Vec::new());
+        };
+        let tty = self.desk.tty();
+        let told = || monitor.changes(tty).map(|changes| changes[self.told..].to_vec());
+        let last = scene.states.last().copied();
+        let said = || told().is_ok_and(|new| new.last().map(|change| change.to.as_str()) == last);
+        // What never comes is told by `judge`.
+        let _ = wait_until("the monitor's word", THRESHOLD + DENSITY_BOUND, said);
+        thread::sleep(AFTERMATH);
+        let changes = told()?;
+        self.told += changes.len();
+        Ok(changes)
+    }
+
+    /// All that helps to understand a failure; the screens go to a file.
+    fn account(&self) -> String {
+        let mut lines = vec![format!("--- {} failed", self.title)];
+        for (at_ns, what) in self.desk.model().journal() {
+            lines.push(format!("model   {:>12} {what}", at_ns / 1_000_000));
+        }
+        if let Some(monitor) = &self.monitor {
+            let log = monitor.log();
+            lines.extend(log.iter().skip(log.len().saturating_sub(200)).cloned());
+            for change in monitor.changes(self.desk.tty()).unwrap_or_default() {
+                lines.push(format!("monitor {:>12} {change:?}", change.at_ns / 1_000_000));
+            }
+        }
+        let screens = self.desk.screens().since(0);
+        let screens = screens.iter().map(|shot| {
+            format!(
+                "=== {} ms {:?}\n{}\n",
+                shot.at_ns / 1_000_000,
+                self.kind.look(&shot.text),
+                shot.text
+            )
+        });
+        let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(self.title.replace(' ', "-"));
+        let written = fs::write(&file, screens.collect::<String>());
+        lines.push(format!("--- its screens: {} ({written:?})", file.display()));
+        lines.join("\n")
+    }
+}
+
+/// What is wrong with the monitor's account of a scene.
+fn judge(scene: &Scene, changes: &[Change], acted_ns: u64, ended_ns: u64) -> Vec<String> {
+    let mut problems = Vec::new();
+    // While an agent starts, its first output may be taken for work.
+    let states: Vec<_> = changes.iter().map(|change| change.to.as_str()).collect();
+    let relevant = if acted_ns == 0 { states.len().saturating_sub(1) } else { 0 };
+    if states[relevant..] != *scene.states {
+        problems.push(format!("the monitor said {states:?}, not {:?}", scene.states));
+    }
+    for change in changes {
+        let is_explicit = change.evidence != "density";
+        let (since_ns, bound) = match change.to.as_str() {
+            "working" => (acted_ns, WORKING_BOUND),
+            "waiting" if !is_explicit => (ended_ns, THRESHOLD + DENSITY_BOUND),
+            _ => (ended_ns, EXPLICIT_BOUND),
+        };
+        let is_early = change.to == "waiting"
+            && Duration::from_nanos(since_ns.saturating_sub(change.at_ns)) > SCREEN_LAG;
+        let is_late = Duration::from_nanos(change.at_ns.saturating_sub(since_ns)) > bound;
+        if acted_ns != 0 && (is_early || is_late) {
+            problems.push(format!("out of time: {}", describe(change, since_ns)));
+        }
+        if change.to == "waiting"
+            && is_explicit
+            && !scene.reason.is_empty()
+            && change.reason != scene.reason
+        {
+            problems.push(format!("the reason is {}, not {}", change.reason, scene.reason));
+        }
+    }
+    problems
+}
+
+fn describe(change: &Change, since_ns: u64) -> String {
+    let delay = change.at_ns.cast_signed() - since_ns.cast_signed();
+    let delay = format!("{} ms", delay / 1_000_000);
+    let lag = change.decided_by_ns.map_or(0, |decided| change.at_ns.saturating_sub(decided)) / 1000;
+    let Change { to, reason, evidence, .. } = change;
+    format!("{to} after {delay} ({reason} by {evidence}, {lag} µs after its event)")
+}
+
+fn ms(nanoseconds: u64) -> String {
+    format!("{} ms", nanoseconds / 1_000_000)
+}

@@ -1,0 +1,42 @@
+//! Equipment for tests that drive real agents: a user, a network of its own, a scripted model, a
+//! terminal and the monitor itself. Nothing here knows the monitor's crates: tests use its binary.
+#![allow(dead_code, unreachable_pub, reason = "several test crates share this, each uses a part")]
+
+pub mod agent;
+pub mod desk;
+pub mod model_server;
+pub mod monitor;
+pub mod netns;
+pub mod screen;
+pub mod tmux;
+pub mod user;
+
+use std::{io::Write, time::Duration};
+
+use anyhow::{Result, bail};
+use rustix::time::{ClockId, clock_gettime};
+
+/// The clock of every time stamp here and in the monitor's output: nanoseconds of
+/// `CLOCK_BOOTTIME`.
+pub fn boot_time_ns() -> u64 {
+    let now = clock_gettime(ClockId::Boottime);
+    let duration = Duration::try_from(now).expect("the time since boot is never negative");
+    u64::try_from(duration.as_nanos()).expect("585 years fit in 64 bits")
+}
+
+/// Prints a line even where the test's output is captured: a person reads the numbers.
+pub fn report(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// Asks `is_so` every 20 ms until it holds; an error names `what` was awaited.
+pub fn wait_until(what: &str, bound: Duration, mut is_so: impl FnMut() -> bool) -> Result<()> {
+    const STEP: Duration = Duration::from_millis(20);
+    for _ in 0..=bound.as_millis() / STEP.as_millis() {
+        if is_so() {
+            return Ok(());
+        }
+        std::thread::sleep(STEP);
+    }
+    bail!("{what} did not come within {bound:?}")
+}

@@ -1,0 +1,197 @@
+//! A Unix user for one test: its uid marks every process an agent leaves behind, so that all of
+//! them, and nobody else's, are ended when the test is over.
+
+use std::{
+    ffi::OsStr,
+    fs,
+    os::unix::{fs::chown, process::CommandExt},
+    path::{Path, PathBuf},
+    process::{self, Command},
+    sync::{
+        Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+use super::report;
+
+const PREFIX: &str = "aimon-test-";
+/// On disk: Codex copies itself (300 MB) into a new home.
+const HOMES: &str = "/var/tmp";
+/// Accounts below belong to the system: never end their processes.
+const FIRST_UID: u32 = 1000;
+/// The account files have one lock; two threads must not race for it.
+static ACCOUNTS: Mutex<()> = Mutex::new(());
+
+/// An account with an empty home. Dropping it ends its processes, then removes both.
+#[derive(Debug)]
+pub struct TestUser {
+    name: String,
+    uid: u32,
+    gid: u32,
+    home: PathBuf,
+}
+
+impl TestUser {
+    /// Needs root. Also removes the accounts of test runs that were killed.
+    pub fn create() -> Result<Self> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{PREFIX}{}-{number}", process::id());
+        let home = Path::new(HOMES).join(&name);
+
+        let _accounts = ACCOUNTS.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        remove_leftovers()?;
+        run(Command::new("useradd").args(["--no-create-home", "--shell", "/bin/bash"]).args([
+            OsStr::new("--home-dir"),
+            home.as_os_str(),
+            OsStr::new(&name),
+        ]))?;
+        let user = accounts()?.into_iter().find(|user| user.name == name);
+        let user = user.with_context(|| format!("useradd made no account {name}"))?;
+        ensure!(user.uid >= FIRST_UID, "useradd gave {name} the system uid {}", user.uid);
+        fs::create_dir(&user.home).context("cannot make the test user's home")?;
+        chown(&user.home, Some(user.uid), Some(user.gid))?;
+        user.make_folder("tmp")?;
+        Ok(user)
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub fn home(&self) -> &Path {
+        &self.home
+    }
+
+    /// A command run as this user, with a small clean environment.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command
+            .uid(self.uid)
+            .gid(self.gid)
+            .current_dir(&self.home)
+            .env_clear()
+            .env("HOME", &self.home)
+            .env("USER", &self.name)
+            .env("LOGNAME", &self.name)
+            .env("SHELL", "/bin/bash")
+            .env("LANG", "C.UTF-8")
+            // Agents leave sockets and folders there: let them go with the home.
+            .env("TMPDIR", self.home.join("tmp"))
+            .env("PATH", std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into()));
+        command
+    }
+
+    /// Writes a file below the home; it and new folders on the way belong to the user.
+    pub fn write(&self, below_home: impl AsRef<Path>, text: &str) -> Result<()> {
+        let path = self.home.join(below_home);
+        if let Some(folder) = path.parent() {
+            self.make_folder(folder)?;
+        }
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(chown(&path, Some(self.uid), Some(self.gid))?)
+    }
+
+    /// Makes a folder and its parents, all of them the user's.
+    pub fn make_folder(&self, below_home: impl AsRef<Path>) -> Result<PathBuf> {
+        let path = self.home.join(below_home);
+        let missing: Vec<_> = path.ancestors().take_while(|folder| !folder.exists()).collect();
+        for folder in missing.into_iter().rev() {
+            fs::create_dir(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+            chown(folder, Some(self.uid), Some(self.gid))?;
+        }
+        Ok(path)
+    }
+
+    /// Agents leave daemons behind that no longer descend from the terminal: go by the uid.
+    fn end_processes(&self) {
+        for _ in 0..100 {
+            let living = living_processes_of(self.uid);
+            if living.is_empty() {
+                return;
+            }
+            living.into_iter().for_each(|pid| end(pid, self.uid));
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for TestUser {
+    fn drop(&mut self) {
+        if self.uid >= FIRST_UID {
+            self.end_processes();
+        }
+        let _ = fs::remove_dir_all(&self.home);
+        let _accounts = ACCOUNTS.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        // Forced: a zombie nobody has reaped yet must not keep the account.
+        if let Err(error) = run(Command::new("userdel").arg("--force").arg(&self.name)) {
+            report(&format!("cannot remove the test user: {error:#}"));
+        }
+    }
+}
+
+/// The accounts of all test runs.
+fn accounts() -> Result<Vec<TestUser>> {
+    let text = fs::read_to_string("/etc/passwd").context("cannot read the accounts")?;
+    Ok(text.lines().filter(|line| line.starts_with(PREFIX)).filter_map(parse_account).collect())
+}
+
+fn parse_account(line: &str) -> Option<TestUser> {
+    let mut fields = line.split(':');
+    let name = fields.next()?.to_owned();
+    let uid = fields.nth(1)?.parse().ok()?;
+    let gid = fields.next()?.parse().ok()?;
+    let home = Path::new(HOMES).join(&name);
+    Some(TestUser { name, uid, gid, home })
+}
+
+fn remove_leftovers() -> Result<()> {
+    for user in accounts()? {
+        let owner = user.name.trim_start_matches(PREFIX).split('-').next().unwrap_or_default();
+        if Path::new("/proc").join(owner).exists() {
+            std::mem::forget(user);
+        }
+    }
+    Ok(())
+}
+
+fn living_processes_of(uid: u32) -> Vec<Pid> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter_map(Pid::from_raw)
+        .filter(|pid| is_living(*pid, uid))
+        .collect()
+}
+
+fn is_living(pid: Pid, uid: u32) -> bool {
+    let path = format!("/proc/{}/status", pid.as_raw_nonzero());
+    let status = fs::read_to_string(path).unwrap_or_default();
+    let field = |name: &str| {
+        let value = status.lines().find_map(|line| line.strip_prefix(name));
+        value.and_then(|value| value.split_whitespace().next())
+    };
+    field("Uid:") == Some(uid.to_string().as_str()) && field("State:") != Some("Z")
+}
+
+/// By pidfd and a second look, so that a pid given to somebody else in between is spared.
+fn end(pid: Pid, uid: u32) {
+    if let Ok(process) = pidfd_open(pid, PidfdFlags::empty())
+        && is_living(pid, uid)
+    {
+        let _ = pidfd_send_signal(&process, Signal::KILL);
+    }
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let output = command.output().with_context(|| format!("cannot start {command:?}"))?;
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{command:?} failed: {}", complaint.trim());
+    Ok(())
+}
