@@ -23,6 +23,9 @@ pub struct RowLine {
     pub started_at_ns: u64,
     /// As in `ps`.
     pub tty: String,
+    /// What holds the other end of it, by the kernel's name: `tmux: server`.
+    pub owner: Option<String>,
+    pub owner_pid: Option<u32>,
     /// The profile: `claude`.
     pub agent: String,
     pub project: String,
@@ -148,6 +151,8 @@ impl From<&Row> for RowLine {
             pid: row.session.process.pid.0,
             started_at_ns: row.session.process.started_at.as_nanos(),
             tty: row.tty.name.clone(),
+            owner: row.owner.as_ref().map(|owner| owner.comm.clone()),
+            owner_pid: row.owner.as_ref().map(|owner| owner.process.pid.0),
             agent: row.agent.clone(),
             project: row.project.clone(),
             phase,

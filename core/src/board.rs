@@ -1,6 +1,6 @@
 //! What the user should see now.
 
-use crate::{BootTime, EvidenceSource, Phase, SessionId, Tty};
+use crate::{BootTime, EvidenceSource, Owner, Phase, SessionId, Tty};
 
 /// Every known session, oldest first. Two equal boards look the same.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub struct Row {
     pub agent: String,
     pub project: String,
     pub tty: Tty,
+    /// `None` where the terminal is no pty, or its owner was not found.
+    pub owner: Option<Owner>,
     pub phase: Phase,
     /// When the agent entered this phase, which lies before the moment when
     /// that was known.

@@ -1,6 +1,6 @@
 //! What sources tell. Past tense, nothing decided.
 
-use crate::{BootTime, Pid, ProcessId, Tty};
+use crate::{BootTime, Owner, Pid, ProcessId, Tty};
 
 /// One thing that a source has learnt about the world.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub enum Fact {
         process: ProcessId,
         tty: Option<Tty>,
     },
+    /// Who holds the other end of a terminal: a terminal emulator, tmux, sshd.
+    Owned { tty: u64, owner: Owner },
     /// The process itself wrote to its terminal. At most one for each 125 ms
     /// of `CLOCK_BOOTTIME` (slots begin at multiples of 125 ms); the first
     /// write in a slot is told, the others are not.

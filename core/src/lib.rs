@@ -29,5 +29,5 @@ pub use model::Model;
 pub use phase::{Phase, Reason};
 pub use process::{Command, Pid, ProcessId};
 pub use profile::{NotSessions, Profile, Profiles, Silence, TitleStart, Titles};
-pub use session::{SessionId, Tty};
+pub use session::{Owner, SessionId, Tty};
 pub use time::BootTime;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::belief::Belief;
 use crate::density::Beginning;
 use crate::{
-    Board, BootTime, Fact, Input, Phase, ProcessId, Profile, Profiles, Row, Sequence, SessionId,
+    Board, BootTime, Fact, Input, Owner, Phase, ProcessId, Profile, Profiles, Row, Sequence, SessionId,
     Tty, Wait,
 };
 
@@ -50,6 +50,7 @@ struct Process {
     profile: Arc<Profile>,
     beginning: Beginning,
     tty: Option<Tty>,
+    owner: Option<Owner>,
     /// Begins when it first wrote to its terminal or waited for it: a helper
     /// of the same name does neither.
     belief: Option<Belief>,
@@ -86,6 +87,7 @@ impl Model {
                 self.start(at, process, agent, project);
             }
             Fact::Attached { process, tty } => self.attach(at, process, tty),
+            Fact::Owned { tty, owner } => self.own(tty, &owner),
             Fact::Output(process) => self.output(at, process),
             Fact::Quiet { process, last_output } => {
                 self.tell(at, process, |belief| belief.hear_quiet(last_output));
@@ -177,6 +179,7 @@ impl Model {
             project,
             beginning: if found { Beginning::FoundRunning } else { Beginning::Fresh },
             tty: None,
+            owner: None,
             belief: None,
             children: BTreeSet::new(),
             deadline: None,
@@ -194,6 +197,7 @@ impl Model {
             self.leave(id, old.id);
             if let Some(process) = self.processes.get_mut(&id) {
                 process.belief = None;
+                process.owner = None;
             }
             self.end(at, row);
             self.reschedule(id);
@@ -205,6 +209,14 @@ impl Model {
             // Back on a terminal that it had left.
             self.ended.remove(&SessionId { process: id, tty: tty.id });
             process.tty = Some(tty);
+        }
+    }
+
+    fn own(&mut self, tty: u64, owner: &Owner) {
+        for process in self.on_terminal(tty) {
+            if let Some(process) = self.processes.get_mut(&process) {
+                process.owner = Some(owner.clone());
+            }
         }
     }
 
@@ -321,6 +333,7 @@ impl Process {
             agent: self.agent.clone(),
             project: self.project.clone(),
             tty: tty.clone(),
+            owner: self.owner.clone(),
             phase: belief.phase(),
             since: belief.since(),
             evidence: belief.evidence(),

@@ -12,6 +12,14 @@ pub struct Tty {
     pub name: String,
 }
 
+/// The process that holds the master of a pty, and so shows the terminal.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Owner {
+    pub process: ProcessId,
+    /// The kernel's name of it: `tmux: server`.
+    pub comm: String,
+}
+
 /// One run of an agent on one terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId {

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
     process::{self, Command},
     sync::{
-        Mutex,
+        Mutex, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
     thread,
@@ -45,13 +45,14 @@ impl TestUser {
         let name = format!("{PREFIX}{}-{number}", process::id());
         let home = Path::new(HOMES).join(&name);
 
-        let _accounts = ACCOUNTS.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         remove_leftovers()?;
-        run(Command::new("useradd").args(["--no-create-home", "--shell", "/bin/bash"]).args([
-            OsStr::new("--home-dir"),
-            home.as_os_str(),
-            OsStr::new(&name),
-        ]))?;
+        change_accounts(
+            Command::new("useradd").args(["--no-create-home", "--shell", "/bin/bash"]).args([
+                OsStr::new("--home-dir"),
+                home.as_os_str(),
+                OsStr::new(&name),
+            ]),
+        )?;
         let user = accounts()?.into_iter().find(|user| user.name == name);
         let user = user.with_context(|| format!("useradd made no account {name}"))?;
         ensure!(user.uid >= FIRST_UID, "useradd gave {name} the system uid {}", user.uid);
@@ -128,9 +129,9 @@ impl Drop for TestUser {
             self.end_processes();
         }
         let _ = fs::remove_dir_all(&self.home);
-        let _accounts = ACCOUNTS.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         // Forced: a zombie nobody has reaped yet must not keep the account.
-        if let Err(error) = run(Command::new("userdel").arg("--force").arg(&self.name)) {
+        if let Err(error) = change_accounts(Command::new("userdel").arg("--force").arg(&self.name))
+        {
             report(&format!("cannot remove the test user: {error:#}"));
         }
     }
@@ -189,7 +190,8 @@ fn end(pid: Pid, uid: u32) {
     }
 }
 
-fn run(command: &mut Command) -> Result<()> {
+fn change_accounts(command: &mut Command) -> Result<()> {
+    let _accounts = ACCOUNTS.lock().unwrap_or_else(PoisonError::into_inner);
     let output = command.output().with_context(|| format!("cannot start {command:?}"))?;
     let complaint = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{command:?} failed: {}", complaint.trim());

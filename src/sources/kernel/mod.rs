@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 use ebpf_ai_monitor_core::{
-    BootTime, Fact, Input, Pid, ProcessId, Profiles, Tty, TtyMode, Wait, WaitKind,
+    BootTime, Fact, Input, Owner, Pid, ProcessId, Profiles, Tty, TtyMode, Wait, WaitKind,
 };
 use tracing::{debug, warn};
 
@@ -253,9 +253,12 @@ impl Kernel {
         let tty = first.tty.map(|tty| name_tty(tty, first.terminal));
         if watch.tty.as_ref() != Some(&tty) {
             watch.tty = Some(tty.clone());
-            watch.terminal = first.terminal;
+            let terminal = first.terminal;
+            watch.terminal = terminal;
             tell(inbox, at, Fact::Attached { process, tty })?;
+            self.tell_owner(terminal, inbox)?;
         }
+        let Some(watch) = self.watches.get_mut(&pid) else { return Ok(()) };
         watch.waits = strongest_wait(&records);
         tell(inbox, at, Fact::Looked { process, waits: watch.waits })?;
 
@@ -275,6 +278,18 @@ impl Kernel {
         }
         self.schedule.set(pid, next);
         Ok(())
+    }
+
+    fn tell_owner(&self, terminal: u32, inbox: &SyncSender<Dated>) -> anyhow::Result<()> {
+        if terminal == 0 {
+            return Ok(());
+        }
+        let owners = self.programs.find_owners()?;
+        let Some(found) = owners.into_iter().find(|found| found.terminal == terminal) else {
+            return Ok(());
+        };
+        let owner = Owner { process: found.owner, comm: found.comm };
+        tell(inbox, boot_time(), Fact::Owned { tty: terminal.into(), owner })
     }
 }
 
