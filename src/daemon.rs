@@ -44,9 +44,8 @@ pub(crate) fn run(settings: Settings) -> anyhow::Result<()> {
     let _ = rustix::process::setpriority_process(None, NICENESS);
 
     libbpf_rs::set_print(Some((libbpf_rs::PrintLevel::Debug, log_libbpf)));
-    let mut kernel = Kernel::attach(uid, profiles.clone())?;
-    let program = PathBuf::from("/proc/self/exe");
-    let seen = kernel.self_test(&program, uid, QuietTimer::Kernel)?;
+    let mut kernel = Kernel::attach(uid, profiles.clone(), PathBuf::from("/proc/self/exe"))?;
+    let seen = kernel.self_test(QuietTimer::Kernel)?;
     debug!("self-test: {seen:?}");
     let kept = privileges::kept_capabilities();
     privileges::become_user(&settings.user, kept)?;

@@ -30,9 +30,9 @@ pub(crate) fn project(pid: Pid) -> Option<String> {
     base_name(root.unwrap_or(&directory))
 }
 
-/// The base name of the program that runs here.
-pub(crate) fn own_program_name() -> Option<String> {
-    base_name(&fs::read_link("/proc/self/exe").ok()?)
+/// The base name of a program file, links followed.
+pub(crate) fn program_name(program: &Path) -> Option<String> {
+    base_name(&fs::read_link(program).unwrap_or_else(|_| program.to_owned()))
 }
 
 fn base_name(path: &Path) -> Option<String> {

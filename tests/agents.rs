@@ -31,8 +31,8 @@ const THRESHOLD: Duration = Duration::from_millis(1000);
 const WORKING_BOUND: Duration = Duration::from_secs(4);
 /// From the screen's rest to `waiting`, if the agent itself said so.
 const EXPLICIT_BOUND: Duration = Duration::from_millis(1000);
-/// The same, if it shows by the density of output alone: the threshold comes on top.
-const DENSITY_BOUND: Duration = Duration::from_millis(3500);
+/// The same, if it shows by the density of output alone: threshold included.
+const DENSITY_BOUND: Duration = Duration::from_millis(4500);
 /// A screen is seen up to so much later than the kernel sees it drawn.
 const SCREEN_LAG: Duration = Duration::from_millis(300);
 /// How long a scene goes on after its end, to catch a monitor that changes its mind.
@@ -185,6 +185,7 @@ struct Run {
     /// None when screens alone are wanted.
     monitor: Option<Monitor>,
     desk: Desk,
+    opened_ns: u64,
     /// Where the scene now played begins in the monitor's changes.
     told: usize,
     problems: Vec<String>,
@@ -198,9 +199,10 @@ impl Run {
             Some(_) => None,
             None => Some(Monitor::start(binary, &user, THRESHOLD)?),
         };
+        let opened_ns = boot_time_ns();
         let desk = Desk::open(kind, user, agents)?;
         let title = format!("{} {run}", kind.name);
-        Ok(Self { title, kind, desk, monitor, told: 0, problems: Vec::new() })
+        Ok(Self { title, kind, desk, monitor, opened_ns, told: 0, problems: Vec::new() })
     }
 
     fn play(mut self) -> Result<()> {
@@ -219,8 +221,25 @@ impl Run {
     }
 
     fn play_scene(&mut self, scene: &Scene) -> Result<()> {
+        let truth = self.perform(scene)?;
+        let changes = self.await_changes(scene)?;
+        let mut line =
+            format!("{:9} {:16} worked {:>8}", self.title, scene.name, ms(truth.worked_ns));
+        for change in &changes {
+            line += &format!(", {}", describe(change, &truth));
+        }
+        report(&line);
+        if self.monitor.is_some() {
+            let problems = judge(scene, &changes, &truth).into_iter();
+            self.problems.extend(problems.map(|what| format!("{}: {what}", scene.name)));
+        }
+        Ok(())
+    }
+
+    /// Acts, and sees by the screen alone that all happens as written.
+    fn perform(&mut self, scene: &Scene) -> Result<Truth> {
         let acted_ns = match scene.act {
-            Act::Nothing => 0,
+            Act::Nothing => self.opened_ns,
             Act::Say(prompt) => self.desk.say(prompt)?,
             Act::Approve => self.desk.press(self.kind.approval)?,
             Act::Interrupt => self.desk.press(&["Escape"])?,
@@ -238,22 +257,16 @@ impl Run {
         let bound = scene.works + Duration::from_secs(30);
         let ended_ns = self.desk.settle(look, began_ns, Duration::from_secs(1), bound)?;
         ensure!(self.desk.screens().latest()?.text.contains(text), "the screen lacks `{text}`");
-        let worked = if look == Look::Working { boot_time_ns() } else { ended_ns } - began_ns;
-        ensure!(Duration::from_nanos(worked) >= scene.works, "it worked for {} only", ms(worked));
-
-        let changes = self.await_changes(scene)?;
-        let mut line = format!("{:9} {:16} worked {:>8}", self.title, scene.name, ms(worked));
-        for change in &changes {
-            let since_ns = if change.to == "working" { acted_ns } else { ended_ns };
-            line += &format!(", {}", describe(change, since_ns));
+        if scene.works.is_zero() {
+            return Ok(Truth { acted_ns, ended_ns, worked_ns: 0 });
         }
-        report(&line);
-        if self.monitor.is_some() {
-            let problems = judge(scene, &changes, acted_ns, ended_ns);
-            self.problems
-                .extend(problems.into_iter().map(|what| format!("{}: {what}", scene.name)));
-        }
-        Ok(())
+        let worked_ns = if look == Look::Working { boot_time_ns() } else { ended_ns } - began_ns;
+        let looks = self.desk.looks_since(began_ns);
+        let is_whole =
+            looks.iter().all(|(at_ns, seen)| *seen == Look::Working || *at_ns == ended_ns);
+        let is_long = Duration::from_nanos(worked_ns) >= scene.works;
+        ensure!(is_whole && is_long, "it did not work for {:?}: {looks:?}", scene.works);
+        Ok(Truth { acted_ns, ended_ns, worked_ns })
     }
 
     /// What the monitor said about this scene, once it had its time and some more.
@@ -267,7 +280,7 @@ impl Run {
         let last = scene.states.last().copied();
         let said = || told().is_ok_and(|new| new.last().map(|change| change.to.as_str()) == last);
         // What never comes is told by `judge`.
-        let _ = wait_until("the monitor's word", THRESHOLD + DENSITY_BOUND, said);
+        let _ = wait_until("the monitor's word", DENSITY_BOUND, said);
         thread::sleep(AFTERMATH);
         let changes = told()?;
         self.told += changes.len();
@@ -304,44 +317,60 @@ impl Run {
 }
 
 /// What is wrong with the monitor's account of a scene.
-fn judge(scene: &Scene, changes: &[Change], acted_ns: u64, ended_ns: u64) -> Vec<String> {
+fn judge(scene: &Scene, changes: &[Change], truth: &Truth) -> Vec<String> {
     let mut problems = Vec::new();
-    // While an agent starts, its first output may be taken for work.
     let states: Vec<_> = changes.iter().map(|change| change.to.as_str()).collect();
-    let relevant = if acted_ns == 0 { states.len().saturating_sub(1) } else { 0 };
-    if states[relevant..] != *scene.states {
+    // While an agent starts, its first output may be taken for work.
+    let is_start = matches!(scene.act, Act::Nothing);
+    let judged = if is_start { states.len().saturating_sub(1) } else { 0 };
+    if states[judged..] != *scene.states {
         problems.push(format!("the monitor said {states:?}, not {:?}", scene.states));
     }
+    if is_start {
+        return problems;
+    }
     for change in changes {
-        let is_explicit = change.evidence != "density";
-        let (since_ns, bound) = match change.to.as_str() {
-            "working" => (acted_ns, WORKING_BOUND),
-            "waiting" if !is_explicit => (ended_ns, THRESHOLD + DENSITY_BOUND),
-            _ => (ended_ns, EXPLICIT_BOUND),
+        let (delay, is_ahead) = truth.delay(change);
+        let bound = match (change.to.as_str(), change.evidence.as_str()) {
+            ("working", _) => WORKING_BOUND,
+            ("waiting", "density") => DENSITY_BOUND,
+            _ => EXPLICIT_BOUND,
         };
-        let is_early = change.to == "waiting"
-            && Duration::from_nanos(since_ns.saturating_sub(change.at_ns)) > SCREEN_LAG;
-        let is_late = Duration::from_nanos(change.at_ns.saturating_sub(since_ns)) > bound;
-        if acted_ns != 0 && (is_early || is_late) {
-            problems.push(format!("out of time: {}", describe(change, since_ns)));
+        if delay > if is_ahead { SCREEN_LAG } else { bound } {
+            problems.push(format!("out of time: {}", describe(change, truth)));
         }
-        if change.to == "waiting"
-            && is_explicit
-            && !scene.reason.is_empty()
-            && change.reason != scene.reason
-        {
+        let told_by_agent = change.to == "waiting" && change.evidence != "density";
+        if told_by_agent && !scene.reason.is_empty() && change.reason != scene.reason {
             problems.push(format!("the reason is {}, not {}", change.reason, scene.reason));
         }
     }
     problems
 }
 
-fn describe(change: &Change, since_ns: u64) -> String {
-    let delay = change.at_ns.cast_signed() - since_ns.cast_signed();
-    let delay = format!("{} ms", delay / 1_000_000);
+/// When a scene happened, as the screen showed it.
+struct Truth {
+    acted_ns: u64,
+    ended_ns: u64,
+    worked_ns: u64,
+}
+
+impl Truth {
+    /// How far a change is from what the person did or saw, and whether it came before it.
+    fn delay(&self, change: &Change) -> (Duration, bool) {
+        let due_ns = if change.to == "working" { self.acted_ns } else { self.ended_ns };
+        (Duration::from_nanos(change.at_ns.abs_diff(due_ns)), change.at_ns < due_ns)
+    }
+}
+
+fn describe(change: &Change, truth: &Truth) -> String {
+    let (delay, is_ahead) = truth.delay(change);
+    let when = if is_ahead { "before" } else { "after" };
     let lag = change.decided_by_ns.map_or(0, |decided| change.at_ns.saturating_sub(decided)) / 1000;
     let Change { to, reason, evidence, .. } = change;
-    format!("{to} after {delay} ({reason} by {evidence}, {lag} µs after its event)")
+    format!(
+        "{to} {} ms {when} ({reason} by {evidence}, {lag} µs after its event)",
+        delay.as_millis()
+    )
 }
 
 fn ms(nanoseconds: u64) -> String {

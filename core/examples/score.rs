@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+#[path = "../../src/sources"]
 mod sources {
     use ebpf_ai_monitor_core::{BootTime, Fact};
 
@@ -14,10 +15,10 @@ mod sources {
         pub fact: Fact,
     }
 
-    #[path = "../../../src/sources/replay.rs"]
     pub mod replay;
 }
 
+#[path = "../../src/commands"]
 mod commands {
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub enum Format {
@@ -25,7 +26,6 @@ mod commands {
         Json,
     }
 
-    #[path = "../../../src/commands/score.rs"]
     pub mod score;
 }
 

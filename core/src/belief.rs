@@ -16,8 +16,11 @@ use crate::evidence::{Announcement, Evidence, Progress, Says, Status, parse};
 use crate::{BootTime, EvidenceSource, Input, Phase, Profile, Reason, Silence, Wait};
 
 /// What a program announces is believed if it does not say otherwise for this
-/// long: agents change their mind within milliseconds while they start.
-const CONFIRM: Duration = Duration::from_millis(150);
+/// long: agents change their mind within milliseconds while they start, and
+/// between two steps of a turn. A wait that is announced too early calls the
+/// person in vain, so it has to stand for longer.
+const CONFIRM_WORKING: Duration = Duration::from_millis(50);
+const CONFIRM_WAITING: Duration = Duration::from_millis(150);
 
 /// A turn that ends so close to Esc or Ctrl-C was interrupted.
 const INTERRUPT: Duration = Duration::from_millis(1500);
@@ -197,7 +200,7 @@ impl Belief {
     /// `settle`.
     pub(crate) fn deadline(&self) -> Option<BootTime> {
         let announced = self.announced().flat_map(|announced| {
-            [Some(announced.since + CONFIRM), self.lapses_at(&announced)].into_iter().flatten()
+            [Some(announced.confirmed_at()), self.lapses_at(&announced)].into_iter().flatten()
         });
         announced
             .filter(|due| *due > self.settled_at)
@@ -236,7 +239,7 @@ impl Belief {
             announced.trust == Trust::Full && self.lapses_at(announced).is_none_or(|at| now < at)
         });
         match fresh {
-            Some(announced) if now < announced.since + CONFIRM => return Weighed::Pending,
+            Some(announced) if now < announced.confirmed_at() => return Weighed::Pending,
             Some(announced) => return Weighed::Sure(announced.evidence()),
             None => {}
         }
@@ -333,6 +336,14 @@ impl Announced {
             trust: if has_told_work || says == Says::Working { Trust::Full } else { Trust::NotYet },
             lapses_at: None,
         }
+    }
+
+    fn confirmed_at(self) -> BootTime {
+        self.since
+            + match self.says {
+                Says::Working => CONFIRM_WORKING,
+                Says::Waiting(_) => CONFIRM_WAITING,
+            }
     }
 
     fn evidence(self) -> Evidence {

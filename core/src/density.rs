@@ -44,8 +44,8 @@ impl Default for DensityRule {
         Self {
             longest_gap: Duration::from_millis(490),
             working_slots: 10,
-            expected_slots: 6,
-            resting_slots: 6,
+            expected_slots: 5,
+            resting_slots: 7,
         }
     }
 }
@@ -202,6 +202,7 @@ impl Density {
             let since = self.calm.real(slot_start(began)).min(at);
             self.motion = Some(Motion::Works { since, at });
             self.has_worked = true;
+            self.low_since = None;
         }
     }
 
@@ -386,10 +387,10 @@ mod tests {
         let mut density = fresh();
         animate(&mut density, 5_000, 8_001, 100);
         let deadline = density.deadline().unwrap();
-        assert_eq!(deadline, ms(8_000 + 11 * 125 + 1_000));
-        density.expire(ms(10_374));
+        assert_eq!(deadline, ms(8_000 + 10 * 125 + 1_000));
+        density.expire(ms(10_249));
         assert!(works(&density));
-        density.expire(ms(10_375));
+        density.expire(ms(10_250));
         assert_eq!(density.motion(), Some(Motion::Rests { since: ms(8_000), at: ms(8_000) }));
         assert_eq!(density.deadline(), None);
     }
@@ -448,6 +449,11 @@ mod tests {
         let mut density = fresh();
         animate(&mut density, 5_300, 6_150, 50);
         assert!(!works(&density));
+
+        let mut density = fresh();
+        density.input(ms(5_000), false);
+        animate(&mut density, 5_300, 6_150, 50);
+        assert!(!works(&density), "a key that is not Enter promises nothing");
 
         let mut density =
             Density::new(DensityRule::default(), SECOND, Beginning::FoundRunning, ms(5_000));

@@ -19,7 +19,10 @@ pub enum Fact {
         tty: Option<Tty>,
     },
     /// Who holds the other end of a terminal: a terminal emulator, tmux, sshd.
-    Owned { tty: u64, owner: Owner },
+    Owned {
+        tty: u64,
+        owner: Owner,
+    },
     /// The process itself wrote to its terminal. At most one for each 125 ms
     /// of `CLOCK_BOOTTIME` (slots begin at multiples of 125 ms); the first
     /// write in a slot is told, the others are not.

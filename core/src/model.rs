@@ -7,8 +7,8 @@ use std::time::Duration;
 use crate::belief::Belief;
 use crate::density::Beginning;
 use crate::{
-    Board, BootTime, Fact, Input, Owner, Phase, ProcessId, Profile, Profiles, Row, Sequence, SessionId,
-    Tty, Wait,
+    Board, BootTime, Fact, Input, Owner, Phase, ProcessId, Profile, Profiles, Row, Sequence,
+    SessionId, Tty, Wait,
 };
 
 /// How long an exited session stays on the board, and how long late facts

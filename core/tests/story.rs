@@ -30,7 +30,9 @@ fn codex_tells_its_state() {
     assert_eq!(story.phase(codex), Some(WAITING));
 
     story.osc(5_000, "7501;state=working:app=codex");
-    story.expire(5_150);
+    story.expire(5_049);
+    assert_eq!(story.phase(codex), Some(WAITING));
+    story.expire(5_050);
     let row = story.row(codex).unwrap();
     assert_eq!((row.phase, row.since), (Phase::Working, at(5_000)));
     assert_eq!(row.evidence, Some(EvidenceSource::Osc7501));

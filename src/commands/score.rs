@@ -241,7 +241,8 @@ struct Seen {
 impl Seen {
     fn new(truth: &Truth, shown: &[Shown]) -> Self {
         let mut seen = Self::default();
-        let ends = shown.iter().skip(1).map(|next| next.from).chain([BootTime::from_nanos(u64::MAX)]);
+        let ends =
+            shown.iter().skip(1).map(|next| next.from).chain([BootTime::from_nanos(u64::MAX)]);
         // The moment until which the truth may still be the one before.
         let settled = truth.from + SLACK;
         let mut was_right_before = false;
@@ -384,9 +385,9 @@ mod tests {
     #[test]
     fn a_turn_that_was_seen_late_delays_the_wait() {
         use State::{Waiting, Working};
-        let truths = truths(&[(0, 9_750, Waiting), (9_750, 10_000, Working), (10_000, 20_000, Waiting)]);
-        let shown =
-            shown(&[(0, Some(Waiting)), (10_050, Some(Working)), (10_300, Some(Waiting))]);
+        let truths =
+            truths(&[(0, 9_750, Waiting), (9_750, 10_000, Working), (10_000, 20_000, Waiting)]);
+        let shown = shown(&[(0, Some(Waiting)), (10_050, Some(Working)), (10_300, Some(Waiting))]);
         let score = Score::new("x", &truths, &shown);
         assert_eq!(score.delays, [0, 300].map(Duration::from_millis));
         assert_eq!(score.flips, 0);

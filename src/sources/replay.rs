@@ -56,13 +56,40 @@ pub enum State {
 #[derive(Debug, Deserialize)]
 #[serde(tag = "ev", rename_all = "lowercase")]
 enum Line {
-    Header { format: u32, name: String, agent: String, pid: u32 },
-    Truth { t: u64, until: u64, state: State },
-    Out { t: u64, pid: u32, data: String },
-    In { t: u64, n: u32, data: String },
-    Fork { t: u64, pid: u32, parent: u32 },
-    Exec { t: u64, pid: u32 },
-    Exit { t: u64, pid: u32 },
+    Header {
+        format: u32,
+        name: String,
+        agent: String,
+        pid: u32,
+    },
+    Truth {
+        t: u64,
+        until: u64,
+        state: State,
+    },
+    Out {
+        t: u64,
+        pid: u32,
+        data: String,
+    },
+    In {
+        t: u64,
+        n: u32,
+        data: String,
+    },
+    Fork {
+        t: u64,
+        pid: u32,
+        parent: u32,
+    },
+    Exec {
+        t: u64,
+        pid: u32,
+    },
+    Exit {
+        t: u64,
+        pid: u32,
+    },
     #[serde(other)]
     Other,
 }

@@ -141,7 +141,23 @@ pub const CODEX: AgentKind = AgentKind {
     looks: &[
         (Look::Gone, &["codex resume "]),
         (Look::Asking, &["Would you like to run"]),
-        (Look::Working, &["esc to interrupt"]),
+        // No spinner but the title's while words arrive.
+        (
+            Look::Working,
+            &[
+                "esc to interrupt",
+                "title: ⠋",
+                "title: ⠙",
+                "title: ⠹",
+                "title: ⠸",
+                "title: ⠼",
+                "title: ⠴",
+                "title: ⠦",
+                "title: ⠧",
+                "title: ⠇",
+                "title: ⠏",
+            ],
+        ),
         (Look::Resting, &["gpt-5 default"]),
     ],
     approval: &["y"],

@@ -7,6 +7,7 @@ pub mod desk;
 pub mod model_server;
 pub mod monitor;
 pub mod netns;
+pub mod pty;
 pub mod screen;
 pub mod tmux;
 pub mod user;
@@ -39,4 +40,27 @@ pub fn wait_until(what: &str, bound: Duration, mut is_so: impl FnMut() -> bool) 
         std::thread::sleep(STEP);
     }
     bail!("{what} did not come within {bound:?}")
+}
+
+/// Ends the test as passed where the kernel side cannot run, and says why;
+/// fails it in CI, where it must run.
+#[macro_export]
+macro_rules! skip_unless_root {
+    () => {
+        if let Some(reason) = $crate::support::reason_to_skip() {
+            assert!(std::env::var_os("CI").is_none(), "CI must not skip this test: {reason}");
+            $crate::support::report(&format!("skipped: {reason}"));
+            return Ok(());
+        }
+    };
+}
+
+pub fn reason_to_skip() -> Option<&'static str> {
+    if !rustix::process::geteuid().is_root() {
+        return Some("it needs root");
+    }
+    if !std::path::Path::new("/sys/kernel/btf/vmlinux").exists() {
+        return Some("this kernel has no BTF");
+    }
+    None
 }

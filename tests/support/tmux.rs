@@ -124,10 +124,11 @@ impl Control {
         Ok(Self { client, questions, lines })
     }
 
-    /// What the pane shows, without blanks at the ends of lines.
+    /// What the pane shows: a line with its title, then its lines without blanks at their ends.
     pub fn screen(&mut self) -> Result<String> {
-        let lines = self.ask("capture-pane -p")?;
-        let lines: Vec<_> = lines.iter().map(|line| line.trim_end()).collect();
+        let mut screen = self.ask("display-message -p 'title: #{pane_title}'")?;
+        screen.append(&mut self.ask("capture-pane -p")?);
+        let lines: Vec<_> = screen.iter().map(|line| line.trim_end()).collect();
         Ok(lines.join("\n").trim_end().to_owned())
     }
 

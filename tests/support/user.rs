@@ -4,7 +4,10 @@
 use std::{
     ffi::OsStr,
     fs,
-    os::unix::{fs::chown, process::CommandExt},
+    os::unix::{
+        fs::{MetadataExt, chown},
+        process::CommandExt,
+    },
     path::{Path, PathBuf},
     process::{self, Command},
     sync::{
@@ -30,7 +33,11 @@ static ACCOUNTS: Mutex<()> = Mutex::new(());
 
 /// An account with an empty home. Dropping it ends its processes, then removes both.
 #[derive(Debug)]
-pub struct TestUser {
+pub struct TestUser(Account);
+
+/// A line of the accounts. Unlike `TestUser` it can be dropped without a consequence.
+#[derive(Debug)]
+struct Account {
     name: String,
     uid: u32,
     gid: u32,
@@ -45,69 +52,116 @@ impl TestUser {
         let name = format!("{PREFIX}{}-{number}", process::id());
         let home = Path::new(HOMES).join(&name);
 
-        remove_leftovers()?;
-        change_accounts(
-            Command::new("useradd").args(["--no-create-home", "--shell", "/bin/bash"]).args([
-                OsStr::new("--home-dir"),
-                home.as_os_str(),
-                OsStr::new(&name),
-            ]),
-        )?;
-        let user = accounts()?.into_iter().find(|user| user.name == name);
-        let user = user.with_context(|| format!("useradd made no account {name}"))?;
-        ensure!(user.uid >= FIRST_UID, "useradd gave {name} the system uid {}", user.uid);
-        fs::create_dir(&user.home).context("cannot make the test user's home")?;
-        chown(&user.home, Some(user.uid), Some(user.gid))?;
+        accounts()?.iter().filter(|account| account.is_left_over()).for_each(Account::remove);
+        let mut useradd = Command::new("useradd");
+        useradd.args(["--no-create-home", "--shell", "/bin/bash", "--home-dir"]).arg(&home);
+        change_accounts(useradd.arg(&name))?;
+        let account = accounts()?.into_iter().find(|account| account.name == name);
+        let user = Self(account.with_context(|| format!("useradd made no account {name}"))?);
+        fs::create_dir(&home).with_context(|| format!("cannot make {}", home.display()))?;
+        user.own(&home)?;
         user.make_folder("tmp")?;
         Ok(user)
     }
 
     pub fn name(&self) -> &str {
-        &self.name
+        &self.0.name
+    }
+
+    pub fn uid(&self) -> u32 {
+        self.0.uid
     }
 
     pub fn home(&self) -> &Path {
-        &self.home
+        &self.0.home
     }
 
     /// A command run as this user, with a small clean environment.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         command
-            .uid(self.uid)
-            .gid(self.gid)
-            .current_dir(&self.home)
+            .uid(self.0.uid)
+            .gid(self.0.gid)
+            .current_dir(&self.0.home)
             .env_clear()
-            .env("HOME", &self.home)
-            .env("USER", &self.name)
-            .env("LOGNAME", &self.name)
+            .env("HOME", &self.0.home)
+            .env("USER", &self.0.name)
+            .env("LOGNAME", &self.0.name)
             .env("SHELL", "/bin/bash")
             .env("LANG", "C.UTF-8")
             // Agents leave sockets and folders there: let them go with the home.
-            .env("TMPDIR", self.home.join("tmp"))
+            .env("TMPDIR", self.0.home.join("tmp"))
             .env("PATH", std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into()));
         command
     }
 
     /// Writes a file below the home; it and new folders on the way belong to the user.
     pub fn write(&self, below_home: impl AsRef<Path>, text: &str) -> Result<()> {
-        let path = self.home.join(below_home);
+        let path = self.0.home.join(below_home);
         if let Some(folder) = path.parent() {
             self.make_folder(folder)?;
         }
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
-        Ok(chown(&path, Some(self.uid), Some(self.gid))?)
+        self.own(&path)
     }
 
     /// Makes a folder and its parents, all of them the user's.
     pub fn make_folder(&self, below_home: impl AsRef<Path>) -> Result<PathBuf> {
-        let path = self.home.join(below_home);
+        let path = self.0.home.join(below_home);
         let missing: Vec<_> = path.ancestors().take_while(|folder| !folder.exists()).collect();
         for folder in missing.into_iter().rev() {
             fs::create_dir(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-            chown(folder, Some(self.uid), Some(self.gid))?;
+            self.own(folder)?;
         }
         Ok(path)
+    }
+
+    fn own(&self, path: &Path) -> Result<()> {
+        let Account { uid, gid, .. } = self.0;
+        chown(path, Some(uid), Some(gid)).with_context(|| format!("cannot own {}", path.display()))
+    }
+}
+
+impl Drop for TestUser {
+    fn drop(&mut self) {
+        self.0.remove();
+    }
+}
+
+impl Account {
+    fn parse(line: &str) -> Option<Self> {
+        let mut fields = line.split(':');
+        let name = fields.next().filter(|name| name.starts_with(PREFIX))?;
+        let uid = fields.nth(1)?.parse().ok().filter(|uid| *uid >= FIRST_UID)?;
+        let gid = fields.next()?.parse().ok()?;
+        Some(Self { name: name.to_owned(), uid, gid, home: Path::new(HOMES).join(name) })
+    }
+
+    /// Whether the test process it was made for is gone.
+    fn is_left_over(&self) -> bool {
+        let owner = self.name.trim_start_matches(PREFIX).split('-').next();
+        owner.is_some_and(|pid| !Path::new("/proc").join(pid).exists())
+    }
+
+    fn remove(&self) {
+        self.end_processes();
+        let _ = fs::remove_dir_all(&self.home);
+        self.remove_sockets();
+        // Forced: a zombie nobody has reaped yet must not keep the account.
+        let removed = change_accounts(Command::new("userdel").arg("--force").arg(&self.name));
+        if let Err(error) = removed {
+            report(&format!("cannot remove the test user: {error:#}"));
+        }
+    }
+
+    /// Codex keeps a folder of sockets in `/tmp`, whatever `TMPDIR` says.
+    fn remove_sockets(&self) {
+        for entry in fs::read_dir("/tmp").into_iter().flatten().flatten() {
+            let is_ours = entry.metadata().is_ok_and(|entry| entry.uid() == self.uid);
+            if is_ours && fs::remove_dir_all(entry.path()).is_err() {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
     }
 
     /// Agents leave daemons behind that no longer descend from the terminal: go by the uid.
@@ -123,43 +177,10 @@ impl TestUser {
     }
 }
 
-impl Drop for TestUser {
-    fn drop(&mut self) {
-        if self.uid >= FIRST_UID {
-            self.end_processes();
-        }
-        let _ = fs::remove_dir_all(&self.home);
-        // Forced: a zombie nobody has reaped yet must not keep the account.
-        if let Err(error) = change_accounts(Command::new("userdel").arg("--force").arg(&self.name))
-        {
-            report(&format!("cannot remove the test user: {error:#}"));
-        }
-    }
-}
-
 /// The accounts of all test runs.
-fn accounts() -> Result<Vec<TestUser>> {
+fn accounts() -> Result<Vec<Account>> {
     let text = fs::read_to_string("/etc/passwd").context("cannot read the accounts")?;
-    Ok(text.lines().filter(|line| line.starts_with(PREFIX)).filter_map(parse_account).collect())
-}
-
-fn parse_account(line: &str) -> Option<TestUser> {
-    let mut fields = line.split(':');
-    let name = fields.next()?.to_owned();
-    let uid = fields.nth(1)?.parse().ok()?;
-    let gid = fields.next()?.parse().ok()?;
-    let home = Path::new(HOMES).join(&name);
-    Some(TestUser { name, uid, gid, home })
-}
-
-fn remove_leftovers() -> Result<()> {
-    for user in accounts()? {
-        let owner = user.name.trim_start_matches(PREFIX).split('-').next().unwrap_or_default();
-        if Path::new("/proc").join(owner).exists() {
-            std::mem::forget(user);
-        }
-    }
-    Ok(())
+    Ok(text.lines().filter_map(Account::parse).collect())
 }
 
 fn living_processes_of(uid: u32) -> Vec<Pid> {

@@ -9,6 +9,7 @@ mod skeletons;
 pub mod wire;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
@@ -31,6 +32,8 @@ const QUIET: Duration = Duration::from_millis(200);
 /// While a session is quiet and nothing waits for input, it computes in
 /// silence, and no hook tells when it ends.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
+/// So soon after its start a process may yet take a controlling terminal.
+const TAKES_TTY: Duration = Duration::from_secs(5);
 /// A line was entered: the reader needs a moment to take it.
 const AFTER_ENTER: Duration = Duration::from_millis(50);
 /// Whatever was missed is found out so late at the latest.
@@ -50,6 +53,8 @@ pub struct Kernel {
     ring: Ring,
     programs: Programs,
     profiles: Profiles,
+    uid: u32,
+    program: PathBuf,
     watches: BTreeMap<Pid, Watch>,
     schedule: Schedule,
     dropped: u64,
@@ -69,8 +74,10 @@ struct Watch {
 impl Kernel {
     /// Loads and attaches the BPF programs for one user's processes. Needs
     /// CAP_BPF and CAP_PERFMON; what follows needs neither from Linux 5.19 on.
-    pub fn attach(uid: u32, profiles: Profiles) -> anyhow::Result<Self> {
-        let own_name = proc::own_program_name();
+    ///
+    /// `program` is this program itself, for [`Self::self_test`].
+    pub fn attach(uid: u32, profiles: Profiles, program: PathBuf) -> anyhow::Result<Self> {
+        let own_name = proc::program_name(&program);
         let names = profiles.names().chain(own_name.as_deref());
         let programs = Programs::attach(uid, names)?;
         let ring = Ring::map(programs.ring())?;
@@ -78,6 +85,8 @@ impl Kernel {
             ring,
             programs,
             profiles,
+            uid,
+            program,
             watches: BTreeMap::new(),
             schedule: Schedule::default(),
             dropped: 0,
@@ -262,7 +271,8 @@ impl Kernel {
         watch.waits = strongest_wait(&records);
         tell(inbox, at, Fact::Looked { process, waits: watch.waits })?;
 
-        let next = if watch.is_quiet && watch.waits.is_none() && first.tty.is_some() {
+        let may_use_tty = first.tty.is_some() || at.since(process.started_at) < TAKES_TTY;
+        let next = if watch.is_quiet && watch.waits.is_none() && may_use_tty {
             LOOK_AGAIN
         } else {
             RESYNC

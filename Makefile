@@ -1,0 +1,155 @@
+# The words of this project; `make` alone lists them.
+#
+# Cargo runs as the person who calls, also under `sudo make`, so that what it
+# builds is theirs. Only the built programs run as root, by sudo.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# Whose agents are watched: the caller's, or those of who called sudo.
+SELF := $(shell id -un)
+CALLER := $(or $(if $(filter root,$(SELF)),$(SUDO_USER)),$(SELF))
+CALLER_HOME := $(shell getent passwd $(CALLER) | cut -d: -f6)
+AS_ROOT := $(if $(filter-out root,$(SELF)),sudo)
+AS_CALLER := $(if $(filter-out $(SELF),$(CALLER)),sudo -H -u $(CALLER))
+
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+export PATH := $(PATH):$(CALLER_HOME)/.cargo/bin
+# In a checkout of root's, where the caller may not write, root builds.
+BUILDER := $(if $(AS_CALLER),$(shell $(AS_CALLER) test -w . && echo $(CALLER) || echo root),$(SELF))
+AS_BUILDER := $(if $(filter-out $(SELF),$(BUILDER)),$(AS_CALLER))
+IN_BUILD := $(AS_BUILDER) env PATH="$(PATH)" CARGO_TARGET_DIR="$(TARGET)"
+CARGO := $(IN_BUILD) cargo
+# How cargo starts the tests and benchmarks that need root, unless root it is.
+BY_SUDO := $(if $(filter-out root,$(BUILDER)),--config 'target."cfg(unix)".runner="sudo -E env PATH=$(PATH)"')
+
+# Not in a home: the users that the tests make must be able to read it.
+AGENTS_DIR ?= /var/cache/ebpf-ai-monitor/agents
+
+# program:package, on Debian and Ubuntu.
+TO_BUILD := clang:clang gcc:gcc pkg-config:pkg-config
+TO_RUN := setsid:util-linux script:bsdutils
+TO_TEST := tmux:tmux ip:iproute2 unshare:util-linux useradd:passwd node:nodejs npm:npm
+
+.PHONY: help setup setup-tests build run demo test check bench clean
+
+help: ## List these words
+	@echo "make WORD, where WORD is one of"
+	awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
+
+setup: ## Install what building and running lack
+setup: NEEDED := $(TO_BUILD) $(TO_RUN)
+setup-tests: ## Install what the tests lack besides: tmux, and node for the real agents
+setup-tests: NEEDED := $(TO_TEST)
+setup-tests: setup
+
+# Quick where all is there: nothing is asked of the network.
+setup setup-tests:
+	@missing=() packages=()
+	for pair in $(NEEDED); do
+		command -v "$${pair%%:*}" >/dev/null && continue
+		missing+=("$${pair%%:*}") packages+=("$${pair##*:}")
+	done
+	for pair in libelf:libelf-dev zlib:zlib1g-dev; do
+		pkg-config --exists "$${pair%%:*}" 2>/dev/null && continue
+		missing+=("$${pair%%:*}") packages+=("$${pair##*:}")
+	done
+	if (( $${#missing[@]} )); then
+		if ! command -v apt-get >/dev/null; then
+			echo "setup: missing: $${missing[*]}. Install them with this system's package manager." >&2
+			exit 1
+		fi
+		echo "setup: installing $${packages[*]} ca-certificates"
+		$(AS_ROOT) apt-get update -qq
+		$(AS_ROOT) env DEBIAN_FRONTEND=noninteractive \
+			apt-get install -y -qq --no-install-recommends "$${packages[@]}" ca-certificates
+	fi
+	$(IN_BUILD) bash -c 'command -v cargo' >/dev/null && exit
+	if [[ $$(apt-cache policy rustup 2>/dev/null) == *Candidate:\ [0-9]* ]]; then
+		echo "setup: installing rustup, and by it Rust, for $(BUILDER)"
+		$(AS_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq rustup
+		$(IN_BUILD) rustup default stable
+	else
+		echo "setup: cargo is missing. Install Rust 1.88 or newer: see https://rustup.rs" >&2
+		exit 1
+	fi
+
+build: ## Build the release
+# `demo` hands its AGENT on to here.
+build: setup
+	@$(CARGO) build --release --bins $(if $(AGENT),--example $(AGENT))
+
+run: ## Watch your agents, live; q quits. ARGS="--threshold 2000" is passed on
+demo: ## The same with a scripted agent that works and waits by turns
+demo: AGENT := scripted_agent
+run demo: build
+	@monitor=$$(realpath "$(TARGET)/release/ebpf-ai-monitor")
+	as_root() { $(AS_ROOT) "$$@"; }
+	as_caller() { $(AS_CALLER) "$$@"; }
+	# Prints the pid. In a session of its own no Ctrl-C and no end of sudo reaches it.
+	in_background='setsid "$$@" </dev/null >/dev/null & echo $$!'
+	folder=$$(as_caller mktemp -d) daemon= agent=
+	finish() {
+		# A pid alone is not a name: see that it is still ours.
+		if grep -qs "^ebpf-ai-monitor$$" "/proc/$$daemon/comm"; then
+			kill "$$daemon" 2>/dev/null || as_root kill "$$daemon"
+		fi
+		if grep -qs "^script$$" "/proc/$$agent/comm"; then kill "$$agent"; fi
+		rm -rf "$$folder"
+	}
+	trap finish EXIT
+	trap 'exit 130' INT TERM HUP
+	if [[ -n "$(AGENT)" ]]; then
+		# In a folder of its own it gets along with a monitor that runs already.
+		where=(--runtime-dir "$$folder/runtime")
+		options=("$${where[@]}" --processes claude codex "$(AGENT)")
+	else
+		where=() options=()
+		if as_caller "$$monitor" list >/dev/null 2>&1; then
+			echo "a monitor of $(CALLER) runs already: this is its view"
+			as_caller "$$monitor" watch
+			exit
+		fi
+	fi
+	daemon=$$(as_root sh -c "$$in_background" sh \
+		"$$monitor" --user "$(CALLER)" $(ARGS) "$${options[@]}" 2>"$$folder/log")
+	for _ in {1..300}; do
+		grep -qs " ready: " "$$folder/log" && break
+		[[ -d /proc/$$daemon ]] || break
+		sleep 0.1
+	done
+	grep -qs " ready: " "$$folder/log" || { cat "$$folder/log" >&2; exit 1; }
+	if [[ -n "$(AGENT)" ]]; then
+		program=$$(realpath "$(TARGET)/release/examples/$(AGENT)")
+		agent=$$(as_caller sh -c "$$in_background" sh \
+			script --quiet --flush --command "exec '$$program'" /dev/null)
+	fi
+	as_caller "$$monitor" watch "$${where[@]}" || { cat "$$folder/log" >&2; exit 1; }
+
+test: ## Run every test, those with the real agents too
+test: setup-tests
+	@$(AS_ROOT) install -d -o $(BUILDER) "$(AGENTS_DIR)"
+	$(IN_BUILD) tests/agents/install.sh "$(AGENTS_DIR)"
+	if [[ $(BUILDER) == root ]]; then
+		AGENTS_DIR="$(AGENTS_DIR)" $(CARGO) test --workspace
+	else
+		$(CARGO) test -p ebpf-ai-monitor-core
+		$(CARGO) test --lib --bins --examples
+		$(IN_BUILD) AGENTS_DIR="$(AGENTS_DIR)" CI="$${CI:-}" cargo $(BY_SUDO) test --test '*'
+	fi
+
+check: ## Check the format; run clippy, warnings denied
+check: setup
+	@$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+bench: ## Measure what the monitor costs other programs, and itself
+bench: setup
+	@$(CARGO) build --release --example scripted_agent
+	$(CARGO) $(BY_SUDO) bench --bench unwatched
+
+clean: ## Remove what was built
+	$(CARGO) clean

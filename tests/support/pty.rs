@@ -1,0 +1,75 @@
+//! A terminal of our own, without a multiplexer, and a program on it.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::thread;
+
+use anyhow::{Context as _, Result};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+use super::user::TestUser;
+
+/// A program of `examples/`, where its user can run it.
+pub fn example(user: &TestUser, name: &str) -> Result<PathBuf> {
+    let tests = std::env::current_exe()?;
+    let built = tests.parent().and_then(Path::parent).context("the test has no target folder")?;
+    copy_for(user, &built.join("examples").join(name))
+}
+
+/// A copy in the user's home: the checkout may lie where only its owner looks.
+pub fn copy_for(user: &TestUser, program: &Path) -> Result<PathBuf> {
+    let name = program.file_name().context("a program has a name")?;
+    let copy = user.make_folder("bin")?.join(name);
+    if !copy.exists() {
+        fs::copy(program, &copy).with_context(|| format!("cannot copy {}", program.display()))?;
+        fs::set_permissions(&copy, fs::Permissions::from_mode(0o755))?;
+    }
+    Ok(copy)
+}
+
+/// A program that runs on a pty; what it writes is read and dropped. Dropping
+/// this hangs up and ends it.
+#[derive(Debug)]
+pub struct OnPty {
+    master: File,
+    child: Child,
+}
+
+impl OnPty {
+    /// The program must make the terminal on its standard input its own.
+    pub fn start(command: &mut Command) -> Result<Self> {
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
+        grantpt(&master)?;
+        unlockpt(&master)?;
+        let path = ptsname(&master, Vec::new())?;
+        let slave = OpenOptions::new().read(true).write(true).open(path.to_str()?)?;
+        command.stdin(slave.try_clone()?).stdout(slave.try_clone()?).stderr(slave);
+        let child = command.spawn().context("cannot start the program on the terminal")?;
+        let master = File::from(master);
+        let mut output = master.try_clone()?;
+        thread::spawn(move || {
+            let mut buffer = [0; 65536];
+            while matches!(output.read(&mut buffer), Ok(1..)) {}
+        });
+        Ok(Self { master, child })
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn write(&self, keys: &[u8]) -> Result<()> {
+        (&self.master).write_all(keys).context("cannot write to the terminal")
+    }
+}
+
+impl Drop for OnPty {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
