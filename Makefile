@@ -89,16 +89,17 @@ run demo: build
 	@monitor=$$(realpath "$(TARGET)/release/ebpf-ai-monitor")
 	as_root() { $(AS_ROOT) "$$@"; }
 	as_caller() { $(AS_CALLER) "$$@"; }
-	# Prints the pid. In a session of its own no Ctrl-C and no end of sudo reaches it.
-	in_background='setsid "$$@" </dev/null >/dev/null & echo $$!'
-	folder=$$(as_caller mktemp -d) daemon= agent=
+	# Prints the pid. In another session no Ctrl-C and no end of sudo reaches it.
+	in_background=(setsid --wait sh -c '"$$@" </dev/null >/dev/null & echo $$!' sh)
+	log=$$(mktemp) folder=$$(as_caller mktemp -d) daemon= agent=
 	finish() {
 		# A pid alone is not a name: see that it is still ours.
 		if grep -qs "^ebpf-ai-monitor$$" "/proc/$$daemon/comm"; then
 			kill "$$daemon" 2>/dev/null || as_root kill "$$daemon"
 		fi
 		if grep -qs "^script$$" "/proc/$$agent/comm"; then kill "$$agent"; fi
-		rm -rf "$$folder"
+		rm "$$log"
+		as_caller rm -r "$$folder"
 	}
 	trap finish EXIT
 	trap 'exit 130' INT TERM HUP
@@ -114,20 +115,20 @@ run demo: build
 			exit
 		fi
 	fi
-	daemon=$$(as_root sh -c "$$in_background" sh \
-		"$$monitor" --user "$(CALLER)" $(ARGS) "$${options[@]}" 2>"$$folder/log")
+	daemon=$$(as_root "$${in_background[@]}" \
+		"$$monitor" --user "$(CALLER)" $(ARGS) "$${options[@]}" 2>"$$log")
 	for _ in {1..300}; do
-		grep -qs " ready: " "$$folder/log" && break
+		grep -qs " ready: " "$$log" && break
 		[[ -d /proc/$$daemon ]] || break
 		sleep 0.1
 	done
-	grep -qs " ready: " "$$folder/log" || { cat "$$folder/log" >&2; exit 1; }
+	grep -qs " ready: " "$$log" || { cat "$$log" >&2; exit 1; }
 	if [[ -n "$(AGENT)" ]]; then
 		program=$$(realpath "$(TARGET)/release/examples/$(AGENT)")
-		agent=$$(as_caller sh -c "$$in_background" sh \
-			script --quiet --flush --command "exec '$$program'" /dev/null)
+		agent=$$(as_caller "$${in_background[@]}" \
+			script --quiet --flush --command "exec '$$program'" /dev/null 2>/dev/null)
 	fi
-	as_caller "$$monitor" watch "$${where[@]}" || { cat "$$folder/log" >&2; exit 1; }
+	as_caller "$$monitor" watch "$${where[@]}" || { cat "$$log" >&2; exit 1; }
 
 test: ## Run every test, those with the real agents too
 test: setup-tests

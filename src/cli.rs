@@ -112,7 +112,12 @@ impl From<LogLevel> for LevelFilter {
 }
 
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // Help and version are no errors, and go to standard output.
+        Err(error) if !error.use_stderr() => error.exit(),
+        Err(error) => return fail(&one_line(&error), ExitCode::from(USAGE)),
+    };
     let result = match cli.command.unwrap_or(Command::Run(cli.run)) {
         Command::Run(args) => return run(args),
         Command::Watch(args) => commands::watch(&client_dirs(args.runtime_dir), args.json.into()),
@@ -179,6 +184,17 @@ fn calling_user() -> Result<Uid, String> {
     caller.map(Uid::from_raw).ok_or_else(|| {
         "root must say whose agents to watch: ebpf-ai-monitor --user NAME".to_owned()
     })
+}
+
+/// What is wrong and what is possible, without the usage that follows.
+fn one_line(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let lines: Vec<&str> = lines.take_while(|line| !line.starts_with("Usage:")).collect();
+    let line = lines.join("; ");
+    let line = line.strip_prefix("error: ").unwrap_or(&line);
+    let line = line.strip_suffix("; For more information, try '--help'.").unwrap_or(line);
+    format!("{line} (see --help)")
 }
 
 fn client_dirs(given: Option<PathBuf>) -> Vec<PathBuf> {

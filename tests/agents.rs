@@ -197,7 +197,7 @@ impl Run {
         let binary = Path::new(env!("CARGO_BIN_EXE_ebpf-ai-monitor"));
         let monitor = match env::var_os("AGENT_SCREENS_ONLY") {
             Some(_) => None,
-            None => Some(Monitor::start(binary, &user, THRESHOLD)?),
+            None => Some(Monitor::start(binary, &user, THRESHOLD, &["claude", "codex"])?),
         };
         let opened_ns = boot_time_ns();
         let desk = Desk::open(kind, user, agents)?;
@@ -365,12 +365,10 @@ impl Truth {
 fn describe(change: &Change, truth: &Truth) -> String {
     let (delay, is_ahead) = truth.delay(change);
     let when = if is_ahead { "before" } else { "after" };
-    let lag = change.decided_by_ns.map_or(0, |decided| change.at_ns.saturating_sub(decided)) / 1000;
     let Change { to, reason, evidence, .. } = change;
-    format!(
-        "{to} {} ms {when} ({reason} by {evidence}, {lag} µs after its event)",
-        delay.as_millis()
-    )
+    let why: Vec<_> =
+        [reason.as_str(), evidence].into_iter().filter(|why| !why.is_empty()).collect();
+    format!("{to} {} ms {when} ({})", delay.as_millis(), why.join(" by "))
 }
 
 fn ms(nanoseconds: u64) -> String {

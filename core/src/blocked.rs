@@ -82,12 +82,23 @@ impl Blocked {
 
     pub(crate) fn output(&mut self, at: BootTime) {
         self.quiet_since = None;
-        self.touch(at);
+        self.write(at);
     }
 
     pub(crate) fn quiet(&mut self, last_output: BootTime) {
         self.quiet_since = Some(last_output);
-        self.touch(last_output);
+        self.write(last_output);
+    }
+
+    /// One thread may wait for keys all the time while another writes: its
+    /// wait counts anew from each output.
+    fn write(&mut self, at: BootTime) {
+        self.touch(at);
+        if let Some(Block::Waits { since }) = self.block
+            && since < at
+        {
+            self.block = None;
+        }
     }
 
     pub(crate) fn touch(&mut self, at: BootTime) {
@@ -162,6 +173,21 @@ mod tests {
 
     fn generic() -> Blocked {
         Blocked::new(Waits::Any, SECOND)
+    }
+
+    #[test]
+    fn a_wait_that_goes_on_counts_anew_from_each_output() {
+        let mut blocked = generic();
+        blocked.look(ms(1_000), READ);
+        blocked.expire(ms(2_000));
+        assert_eq!(blocked.block(), Some(Block::Waits { since: ms(1_000) }));
+        blocked.output(ms(5_000));
+        blocked.quiet(ms(6_000));
+        blocked.look(ms(6_200), READ);
+        blocked.expire(ms(6_999));
+        assert_eq!(blocked.block(), None);
+        blocked.expire(ms(7_000));
+        assert_eq!(blocked.block(), Some(Block::Waits { since: ms(6_000) }));
     }
 
     #[test]

@@ -261,7 +261,6 @@ fn script(argv: &[String]) -> Option<usize> {
     let mut at = 1;
     while let Some(word) = argv.get(at) {
         match word.as_str() {
-            "-m" => return (at + 1 < argv.len()).then_some(at + 1),
             word if CODE_OPTIONS.contains(&word) => return None,
             word if VALUED_OPTIONS.contains(&word) => at += 2,
             "run" => at += 1,
@@ -532,6 +531,8 @@ mod tests {
             ("node", "node", "node /usr/bin/codex", Some("codex")),
             ("node", "node", "node /x/@openai/codex/bin/codex.js --yolo", Some("codex")),
             (".codex-wrapped", ".codex-wrapped", "codex", Some("codex")),
+            (".codex-wrapped", "", "", Some("codex")),
+            ("", "claude (deleted)", "", Some("claude")),
             ("codex-linux-san", "codex", "codex-linux-sandbox -- ls", Some("codex")),
             ("node", "node", "node --max-old-space-size=4096 /usr/bin/gemini", Some("gemini")),
             ("node", "node", "node /x/@google/gemini-cli/dist/index.js", Some("gemini")),
@@ -592,6 +593,7 @@ mod tests {
             ("claude", "◑ fix the bug", Some(Says::Working)),
             ("claude", "✳ fix the bug", Some(RESTS)),
             ("claude", "user@host: ~", None),
+            ("claude", " ✳ fix the bug", Some(RESTS)),
             ("claude", "", None),
             ("codex", "⠋ proj", Some(Says::Working)),
             ("codex", "[ ! ] Action Required | proj", Some(ASKS)),

@@ -382,3 +382,83 @@ fn a_thousand_sessions_are_told_apart_and_sorted_by_age() {
     assert_eq!(board.rows.len(), 1_000);
     assert!(board.rows.is_sorted_by_key(|row| row.session.process.started_at));
 }
+
+#[test]
+fn a_reason_learnt_later_does_not_restart_the_wait() {
+    let mut story = teller();
+    let codex = agent(7, 1_000);
+    story.start(1_000, codex, "codex");
+    story.output(2_000, codex);
+    story.expire(7_000);
+    story.osc(8_000, "7501;state=blocked:kind=permission");
+    story.expire(9_000);
+    let row = story.row(codex).unwrap();
+    assert_eq!((row.phase, row.since), (Phase::Waiting(Reason::Permission), at(2_000)));
+}
+
+#[test]
+fn a_title_that_turns_quickly_is_believed() {
+    let mut story = teller();
+    let codex = agent(7, 1_000);
+    story.start(1_000, codex, "codex");
+    story.output(2_000, codex);
+    for turn in 0..20 {
+        story.osc(2_000 + turn * 20, if turn % 2 == 0 { "0;⠋ proj" } else { "0;⠙ proj" });
+    }
+    assert_eq!(story.phase(codex), Some(Phase::Working));
+    assert_eq!(story.row(codex).unwrap().since, at(2_000));
+}
+
+#[test]
+fn a_bar_on_a_screen_that_changes_is_not_forgotten() {
+    let mut story = teller();
+    let claude = agent(7, 1_000);
+    story.start(1_000, claude, "claude");
+    story.output(2_000, claude);
+    story.osc(2_001, "9;4;3;");
+    for second in 3..30 {
+        story.output(second * 1_000, claude);
+    }
+    assert_eq!(story.phase(claude), Some(Phase::Working));
+}
+
+#[test]
+fn who_reads_a_line_waits_however_it_moved_before() {
+    let mut story = teller();
+    let repl = agent(7, 1_000);
+    story.start(1_000, repl, "repl");
+    story.animate(2_000, 6_001, repl);
+    assert_eq!(story.phase(repl), Some(Phase::Working));
+    story.quiet(6_200, repl, 6_000);
+    story.look(6_201, repl, read());
+    story.expire(6_999);
+    assert_eq!(story.phase(repl), Some(Phase::Working));
+    story.expire(7_000);
+    assert_eq!(story.phase(repl), Some(WAITING));
+}
+
+#[test]
+fn who_animated_once_may_still_work_in_silence() {
+    let mut story = teller();
+    let repl = agent(7, 1_000);
+    story.start(1_000, repl, "repl");
+    story.animate(2_000, 6_001, repl);
+    story.quiet(6_200, repl, 6_000);
+    story.look(6_201, repl, None);
+    story.expire(60_000);
+    assert_eq!(story.phase(repl), Some(Phase::Working), "a look knows better than silence");
+}
+
+#[test]
+fn sequences_after_the_exit_of_the_writer_belong_to_who_is_left() {
+    let mut story = teller();
+    let (left, gone) = (agent(7, 1_000), agent(8, 20_000));
+    story.start(1_000, left, "codex");
+    story.output(2_000, left);
+    story.start(20_000, gone, "codex");
+    story.output(21_000, gone);
+    story.tell(22_000, Fact::Exited(gone));
+    story.osc(23_000, "7501;state=working");
+    story.expire(23_500);
+    assert_eq!(story.phase(left), Some(Phase::Working));
+}

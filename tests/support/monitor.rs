@@ -2,7 +2,6 @@
 //! kept with their order.
 
 use std::{
-    fs,
     io::{BufRead, BufReader, Read},
     path::Path,
     process::{Child, Command, Stdio},
@@ -14,7 +13,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::{user::TestUser, wait_until};
+use super::{boot_time_ns, pty::copy_for, user::TestUser, wait_until};
 
 /// Of each output, so that a monitor that shouts cannot fill the memory.
 const MOST_LINES: usize = 100_000;
@@ -25,6 +24,10 @@ const START_BOUND: Duration = Duration::from_secs(30);
 pub struct Change {
     /// When the monitor knew.
     pub at_ns: u64,
+    /// When the line was read here.
+    pub printed_at_ns: u64,
+    /// When the phase began.
+    pub since_ns: u64,
     /// When the event that decided happened in the kernel.
     pub decided_by_ns: Option<u64>,
     pub tty: String,
@@ -35,55 +38,105 @@ pub struct Change {
     pub evidence: String,
 }
 
+/// A running daemon. Dropping it ends it.
+#[derive(Debug)]
+pub struct Daemon {
+    log: Arc<Mutex<Vec<String>>>,
+    ready_at_ns: u64,
+    process: Running,
+}
+
+impl Daemon {
+    /// Returns when the daemon has said that it is ready. Its runtime folder is `runtime` in the
+    /// user's home.
+    pub fn start(
+        mut command: Command,
+        user: &TestUser,
+        threshold: Duration,
+        processes: &[&str],
+    ) -> Result<Self> {
+        command.arg("--user").arg(user.name());
+        command.args(["--threshold", &threshold.as_millis().to_string()]);
+        command.arg("--processes").args(processes).args(["--log-level", "DEBUG"]);
+        command.arg("--runtime-dir").arg(user.make_folder("runtime")?);
+        let mut process = Running::start(&mut command)?;
+        let log = keep_lines(process.0.stderr.take());
+        let is_ready = |line: &String| line.to_lowercase().contains("ready");
+        let ready = wait_until("the daemon's ready", START_BOUND, || {
+            process.has_ended() || lock(&log).iter().any(is_ready)
+        });
+        let ready_at_ns = boot_time_ns();
+        let said = || lock(&log).join("\n");
+        ready.with_context(said)?;
+        ensure!(!process.has_ended(), "the daemon ended at once: {}", said());
+        Ok(Self { log, ready_at_ns, process })
+    }
+}
+
 /// A running monitor. Dropping it ends both processes.
 #[derive(Debug)]
 pub struct Monitor {
-    log: Arc<Mutex<Vec<String>>>,
-    lines: Arc<Mutex<Vec<String>>>,
+    lines: Arc<Mutex<Vec<(u64, String)>>>,
     _watch: Running,
-    _daemon: Running,
+    daemon: Daemon,
 }
 
 impl Monitor {
     /// Needs root. Returns when the daemon has said that it is ready and the watch is connected.
-    pub fn start(binary: &Path, user: &TestUser, threshold: Duration) -> Result<Self> {
-        let runtime = user.make_folder("runtime")?;
-        let mut daemon = Command::new(binary);
-        daemon.arg("--user").arg(user.name());
-        daemon.args(["--threshold", &threshold.as_millis().to_string()]);
-        daemon.args(["--processes", "claude", "codex"]).arg("--runtime-dir").arg(&runtime);
-        let mut daemon = Running::start(&mut daemon)?;
-        let log = keep_lines(daemon.0.stderr.take());
-        let is_ready = |line: &String| line.to_lowercase().contains("ready");
-        let ready = wait_until("the daemon's ready", START_BOUND, || {
-            daemon.has_ended() || lock(&log).iter().any(is_ready)
-        });
-        let said = || lock(&log).join("\n");
-        ready.with_context(said)?;
-        ensure!(!daemon.has_ended(), "the daemon ended at once: {}", said());
+    pub fn start(
+        binary: &Path,
+        user: &TestUser,
+        threshold: Duration,
+        processes: &[&str],
+    ) -> Result<Self> {
+        Self::start_by(Command::new(binary), binary, user, threshold, processes)
+    }
 
-        // The user may not read the build folder.
-        let copy = user.home().join("ebpf-ai-monitor");
-        fs::copy(binary, &copy).context("cannot copy the monitor for the user")?;
-        let mut watch = user.command(copy);
-        watch.args(["watch", "--json", "--runtime-dir"]).arg(&runtime);
+    /// The same with a daemon that this command starts.
+    pub fn start_by(
+        command: Command,
+        binary: &Path,
+        user: &TestUser,
+        threshold: Duration,
+        processes: &[&str],
+    ) -> Result<Self> {
+        let daemon = Daemon::start(command, user, threshold, processes)?;
+        let mut watch = user.command(copy_for(user, binary)?);
+        watch.args(["watch", "--json", "--runtime-dir"]).arg(user.make_folder("runtime")?);
         let mut watch = Running::start(&mut watch)?;
-        let lines = keep_lines(watch.0.stdout.take());
-        Ok(Self { log, lines, _watch: watch, _daemon: daemon })
+        let lines = keep(watch.0.stdout.take(), |line| (boot_time_ns(), line));
+        Ok(Self { lines, _watch: watch, daemon })
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.daemon.process.0.id()
+    }
+
+    pub fn ready_at_ns(&self) -> u64 {
+        self.daemon.ready_at_ns
+    }
+
+    /// Ends the daemon with SIGKILL.
+    pub fn kill(mut self) -> Result<()> {
+        self.daemon.process.0.kill().context("cannot kill the daemon")?;
+        self.daemon.process.0.wait()?;
+        Ok(())
     }
 
     /// The changes of the sessions on a terminal, in the order they were printed.
     pub fn changes(&self, tty: &str) -> Result<Vec<Change>> {
-        let lines = lock(&self.lines);
-        let changes: Result<Vec<_>> = lines.iter().map(|line| parse(line)).collect();
-        let mut changes = changes?;
+        let mut changes = self.all_changes()?;
         changes.retain(|change| change.tty == tty);
         Ok(changes)
     }
 
+    pub fn all_changes(&self) -> Result<Vec<Change>> {
+        lock(&self.lines).iter().map(|(at_ns, line)| parse(*at_ns, line)).collect()
+    }
+
     /// The daemon's own words, for the report of a failure.
     pub fn log(&self) -> Vec<String> {
-        lock(&self.log).clone()
+        lock(&self.daemon.log).clone()
     }
 }
 
@@ -109,6 +162,13 @@ impl Drop for Running {
 }
 
 fn keep_lines(output: Option<impl Read + Send + 'static>) -> Arc<Mutex<Vec<String>>> {
+    keep(output, |line| line)
+}
+
+fn keep<T: Send + 'static>(
+    output: Option<impl Read + Send + 'static>,
+    note: impl Fn(String) -> T + Send + 'static,
+) -> Arc<Mutex<Vec<T>>> {
     let kept = Arc::new(Mutex::new(Vec::new()));
     let keeping = Arc::clone(&kept);
     thread::spawn(move || {
@@ -116,24 +176,26 @@ fn keep_lines(output: Option<impl Read + Send + 'static>) -> Arc<Mutex<Vec<Strin
             let Ok(line) = line else { return };
             let mut lines = lock(&keeping);
             if lines.len() < MOST_LINES {
-                lines.push(line);
+                lines.push(note(line));
             }
         }
     });
     kept
 }
 
-fn lock(lines: &Mutex<Vec<String>>) -> MutexGuard<'_, Vec<String>> {
+fn lock<T>(lines: &Mutex<Vec<T>>) -> MutexGuard<'_, Vec<T>> {
     lines.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn parse(line: &str) -> Result<Change> {
+fn parse(printed_at_ns: u64, line: &str) -> Result<Change> {
     let value: Value =
         serde_json::from_str(line).with_context(|| format!("not a JSON line: {line}"))?;
     let text = |name: &str| value[name].as_str().unwrap_or_default().to_owned();
     let at_ns = value["at_ns"].as_u64().with_context(|| format!("no at_ns in: {line}"))?;
     Ok(Change {
         at_ns,
+        printed_at_ns,
+        since_ns: value["since_ns"].as_u64().unwrap_or_default(),
         decided_by_ns: value["decided_by_ns"].as_u64(),
         tty: text("tty"),
         agent: text("agent"),
