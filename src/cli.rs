@@ -44,6 +44,8 @@ enum Command {
     Watch(ViewArgs),
     /// Show the sessions once
     List(ViewArgs),
+    /// Say how right the rules are on recordings whose truth is known
+    Score(ScoreArgs),
     /// The child's part of the self-test
     #[command(hide = true)]
     SelfTestTerminal,
@@ -89,6 +91,22 @@ struct ViewArgs {
     runtime_dir: Option<PathBuf>,
 }
 
+#[derive(Debug, Args)]
+struct ScoreArgs {
+    /// Recordings, plain or gzip
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+
+    /// How long an agent must rest until it is called waiting, in milliseconds
+    #[arg(short, long, value_name = "MS", default_value_t = 1000,
+          value_parser = clap::value_parser!(u64).range(1..=LONGEST_THRESHOLD_MS))]
+    threshold: u64,
+
+    /// Print JSON
+    #[arg(short, long)]
+    json: bool,
+}
+
 #[derive(Clone, Copy, Debug, ValueEnum)]
 #[value(rename_all = "UPPER")]
 enum LogLevel {
@@ -122,6 +140,10 @@ pub fn main() -> ExitCode {
         Command::Run(args) => return run(args),
         Command::Watch(args) => commands::watch(&client_dirs(args.runtime_dir), args.json.into()),
         Command::List(args) => commands::list(&client_dirs(args.runtime_dir), args.json.into()),
+        Command::Score(args) => {
+            let threshold = Duration::from_millis(args.threshold);
+            commands::score(&args.files, threshold, args.json.into())
+        }
         Command::SelfTestTerminal => sources::kernel::self_test_terminal(),
     };
     match result {

@@ -86,9 +86,11 @@ fn a_blocked_read_waits_at_exactly_the_threshold() -> Result<()> {
     let waiter = example(&user, "waiter")?;
     let monitor = monitor(&user, &["waiter"])?;
     for option in ["", "--raw"] {
-        let _waiter = OnPty::start(user.command(&waiter).args(["read"]).args(
-            Some(option).filter(|option| !option.is_empty()),
-        ))?;
+        let _waiter = OnPty::start(
+            user.command(&waiter)
+                .args(["read"])
+                .args(Some(option).filter(|option| !option.is_empty())),
+        )?;
         let changes = wait_for_phase(&monitor, "waiting")?;
         let waiting = changes.last().context("there is one")?;
         ensure!(waiting.evidence == "blocked", "{waiting:#?}");
@@ -180,9 +182,8 @@ fn killed_leaves_nothing_and_finds_all_sessions_again() -> Result<()> {
     let ready_at = monitor.ready_at_ns();
     wait_until("both sessions", BOUND, || {
         monitor.all_changes().is_ok_and(|all| {
-            let last = |agent: &str| {
-                all.iter().rev().find(|it| it.agent == agent).map(|it| it.to.clone())
-            };
+            let last =
+                |agent: &str| all.iter().rev().find(|it| it.agent == agent).map(|it| it.to.clone());
             last("scripted_agent").as_deref() == Some("working")
                 && last("waiter").as_deref() == Some("waiting")
         })
@@ -197,8 +198,18 @@ fn killed_leaves_nothing_and_finds_all_sessions_again() -> Result<()> {
 
 /// Our BPF programs in the kernel, by their names.
 fn attached_programs() -> Result<usize> {
-    let ours = ["on_exec", "on_fork", "on_exit", "on_queue_work", "on_execute_start",
-        "on_execute_end", "arm_timer", "look", "find_agents", "find_owners"];
+    let ours = [
+        "on_exec",
+        "on_fork",
+        "on_exit",
+        "on_queue_work",
+        "on_execute_start",
+        "on_execute_end",
+        "arm_timer",
+        "look",
+        "find_agents",
+        "find_owners",
+    ];
     let all = libbpf_rs::query::ProgInfoIter::default();
     Ok(all.filter(|program| program.name.to_str().is_some_and(|name| ours.contains(&name))).count())
 }
@@ -230,7 +241,10 @@ fn from_the_kernels_event_to_the_line_in_milliseconds() -> Result<()> {
     let at = |percent: usize| Duration::from_nanos(delays[(delays.len() - 1) * percent / 100]);
     report(&format!(
         "from the kernel's event to the printed line, {} exits: median {:?}, p99 {:?}, max {:?}",
-        delays.len(), at(50), at(99), at(100)
+        delays.len(),
+        at(50),
+        at(99),
+        at(100)
     ));
     ensure!(at(99) < Duration::from_millis(200), "p99 is {:?}", at(99));
     Ok(())
@@ -350,10 +364,8 @@ fn a_second_monitor_is_refused_and_the_first_goes_on() -> Result<()> {
     let user = TestUser::create()?;
     let monitor = monitor(&user, &["waiter"])?;
     let dir: PathBuf = user.make_folder("runtime")?;
-    let output = Command::new(binary())
-        .args(["--user", user.name(), "--runtime-dir"])
-        .arg(&dir)
-        .output()?;
+    let output =
+        Command::new(binary()).args(["--user", user.name(), "--runtime-dir"]).arg(&dir).output()?;
     let complaint = String::from_utf8(output.stderr)?;
     assert_eq!(output.status.code(), Some(1), "{complaint}");
     assert!(complaint.contains("runs already"), "{complaint}");

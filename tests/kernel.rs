@@ -1,5 +1,10 @@
 //! The kernel side against real programs on real terminals. Needs root and BTF.
 
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "a test waits for one fact and passes over the others"
+)]
+
 mod support;
 
 use std::collections::BTreeMap;
@@ -16,8 +21,8 @@ use ebpf_ai_monitor_core::{
     BootTime, Fact, Input, Profiles, Sequence, Tty, TtyMode, Wait, WaitKind,
 };
 use support::pty::{OnPty, copy_for, example};
-use support::user::TestUser;
 use support::report;
+use support::user::TestUser;
 
 const BOUND: Duration = Duration::from_secs(10);
 /// Long enough for several looks and for the quiet timer.
@@ -134,9 +139,7 @@ fn a_program_that_sleeps_does_not_wait() -> Result<()> {
     let lab = Lab::open(QuietTimer::Kernel)?;
     let sleeper = lab.waiter("sleep")?;
     let facts = lab.all_within(A_WHILE);
-    let looks = |dated: &&Dated| {
-        matches!(dated.fact, Fact::Looked { process, .. } if process.pid.0 == sleeper.pid())
-    };
+    let looks = |dated: &&Dated| matches!(dated.fact, Fact::Looked { process, .. } if process.pid.0 == sleeper.pid());
     assert!(facts.iter().filter(looks).count() >= 3, "it is looked at: {facts:#?}");
     let waits = facts.iter().any(|it| matches!(it.fact, Fact::Looked { waits: Some(_), .. }));
     assert!(!waits, "{facts:#?}");
@@ -238,9 +241,7 @@ fn never_tells_of_other_users_terminals() -> Result<()> {
     writers.push(lab.waiter("write --count 50")?);
     lab.wait_for_tty(&writers[2])?;
     writers[2].write(b"go\n")?;
-    lab.wait_for("a sequence", |dated| {
-        matches!(dated.fact, Fact::Sequence { .. }).then_some(())
-    })
+    lab.wait_for("a sequence", |dated| matches!(dated.fact, Fact::Sequence { .. }).then_some(()))
 }
 
 #[test]
@@ -325,8 +326,11 @@ fn count_sequences(options: &str) -> Result<Tally> {
         match dated.fact {
             Fact::Sequence { sequence: Sequence::Osc(text), .. } => {
                 let number = text.strip_prefix("7501;state=working:n=");
-                let number = number.filter(|digits| digits.len() == 5).and_then(|it| it.parse().ok());
-                *times_told.entry(number.with_context(|| format!("garbled: {text:?}"))?).or_default() += 1;
+                let number =
+                    number.filter(|digits| digits.len() == 5).and_then(|it| it.parse().ok());
+                *times_told
+                    .entry(number.with_context(|| format!("garbled: {text:?}"))?)
+                    .or_default() += 1;
             }
             Fact::Gap { bytes, .. } => {
                 tally.gaps += 1;

@@ -1,10 +1,12 @@
 //! What the user asks for. All of them are clients of the daemon's socket.
 
 mod list;
+mod score;
 pub(crate) mod show;
 mod watch;
 
 pub(crate) use list::list;
+pub(crate) use score::score;
 pub(crate) use watch::watch;
 
 /// For people or for programs.

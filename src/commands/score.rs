@@ -2,6 +2,7 @@
 //! whose true states are known.
 
 use std::fmt::Write as _;
+use std::io::{Write as _, stdout};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -22,28 +23,28 @@ const AGENTS: [&str; 7] = ["claude", "codex", "gemini", "qwen", "opencode", "aid
 
 /// The numbers of one recording or of many together.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Score {
-    pub name: String,
+struct Score {
+    name: String,
     /// Spans of work of any length.
-    pub turns: usize,
+    turns: usize,
     /// Scored spans.
-    pub working_intervals: usize,
-    pub waiting_intervals: usize,
+    working_intervals: usize,
+    waiting_intervals: usize,
     /// Times it was called waiting though it worked.
-    pub false_waits: usize,
-    pub false_wait: Duration,
+    false_waits: usize,
+    false_wait: Duration,
     /// Scored spans of waiting never called so.
-    pub missed_waits: usize,
+    missed_waits: usize,
     /// The same of work.
-    pub missed_works: usize,
+    missed_works: usize,
     /// Times it was called working though it waited.
-    pub flips: usize,
+    flips: usize,
     /// In scored spans: the other state was shown, or none.
-    pub wrong: Duration,
-    pub unknown: Duration,
-    pub scored: Duration,
-    pub delays: Vec<Duration>,
-    pub resumes: Vec<Duration>,
+    wrong: Duration,
+    unknown: Duration,
+    scored: Duration,
+    delays: Vec<Duration>,
+    resumes: Vec<Duration>,
 }
 
 /// What `--json` prints.
@@ -79,7 +80,8 @@ struct Shown {
     state: Option<State>,
 }
 
-pub fn score(files: &[PathBuf], threshold: Duration, format: Format) -> anyhow::Result<String> {
+/// Prints the score of each recording and of all together.
+pub(crate) fn score(files: &[PathBuf], threshold: Duration, format: Format) -> anyhow::Result<()> {
     let profiles = Profiles::builtin(&AGENTS.map(String::from));
     let mut scores = Vec::new();
     for file in files {
@@ -89,13 +91,15 @@ pub fn score(files: &[PathBuf], threshold: Duration, format: Format) -> anyhow::
     }
     let total = Score::total(&scores);
     scores.push(total);
-    match format {
-        Format::Text => Ok(table(&scores)),
+    let text = match format {
+        Format::Text => table(&scores),
         Format::Json => {
             let lines: Vec<ScoreLine> = scores.iter().map(Score::line).collect();
-            Ok(serde_json::to_string_pretty(&lines)? + "\n")
+            serde_json::to_string_pretty(&lines)? + "\n"
         }
-    }
+    };
+    stdout().write_all(text.as_bytes())?;
+    Ok(())
 }
 
 /// `claude-code` is recorded where the profile is called `claude`.

@@ -6,6 +6,7 @@ use ebpf_ai_monitor_core::{BootTime, Fact};
 use rustix::time::{ClockId, clock_gettime};
 
 pub mod kernel;
+pub mod replay;
 
 /// Facts that may queue before a source has to wait. A full queue slows the
 /// sources down; the kernel's ring takes the rest and counts what it drops.

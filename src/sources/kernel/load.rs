@@ -70,12 +70,12 @@ impl Programs {
 
     /// Loads the quiet timer. Possible once a terminal was seen by [`Self::look_at`].
     pub(super) fn attach_timer(&mut self) -> anyhow::Result<()> {
-        let flush_work = self.probe.maps.bss_data.as_deref().map_or(0, |bss| bss.flush_work);
+        let flush_work = self.probe.maps.bss_data.as_ref().map_or(0, |bss| bss.flush_work);
         if flush_work == 0 {
             bail!("no terminal was seen yet");
         }
         let mut open = TimerSkelBuilder::default().open(storage())?;
-        let uid = self.probe.maps.rodata_data.as_deref().map(|rodata| rodata.watched_uid);
+        let uid = self.probe.maps.rodata_data.map(|rodata| rodata.watched_uid);
         let rodata = open.maps.rodata_data.as_deref_mut().context("the timer has no rodata")?;
         rodata.flush_work = flush_work;
         rodata.watched_uid = uid.context("the probe has no rodata")?;
@@ -148,7 +148,7 @@ impl Programs {
 
     /// Events lost for want of room in the ring, in all and since the start.
     pub(super) fn dropped(&self) -> u64 {
-        let bss = self.probe.maps.bss_data.as_deref();
+        let bss = self.probe.maps.bss_data.as_ref();
         let probe: u64 = bss.map_or(0, |bss| bss.dropped.iter().map(wire::read_shared).sum());
         let timer = self.timer.as_ref().and_then(|timer| timer.maps.bss_data.as_deref());
         probe + timer.map_or(0, |bss| wire::read_shared(&bss.dropped_quiets))

@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use ebpf_ai_monitor_core::{BootTime, ProcessId, Sequence, WaitKind};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use super::wire::What;
 use super::{Kernel, QuietTimer};
@@ -38,6 +38,18 @@ pub struct Seen {
     pub sequence: bool,
     pub quiet: bool,
     pub exit: bool,
+}
+
+impl Seen {
+    fn note(&mut self, what: &What, child: ProcessId) {
+        self.output |= matches!(what, What::Output { process } if *process == child);
+        self.quiet |= matches!(what, What::Quiet { process, .. } if *process == child);
+        self.input |= matches!(what, What::Input { input, .. } if input.enter);
+        self.sequence |= matches!(
+            what,
+            What::Sequence { sequence: Sequence::Osc(text), .. } if text == ANSWER
+        );
+    }
 }
 
 impl Kernel {
@@ -94,19 +106,13 @@ impl Kernel {
                 (&*master).write_all(b"\n").context("cannot write to the self-test's terminal")?;
                 next_line = boot_time() + NEXT_LINE;
             }
-            for event in self.ring.wait(STEP)?.collect::<Vec<_>>() {
-                match event.what {
-                    What::Output { process: who } if who == process => {
-                        seen.output = true;
-                        last_output = Some(event.at);
-                    }
-                    What::Quiet { process: who, .. } if who == process => seen.quiet = true,
-                    What::Input { input, .. } => seen.input |= input.enter,
-                    What::Sequence { sequence: Sequence::Osc(text), .. } if text == ANSWER => {
-                        seen.sequence = true;
-                    }
-                    other => debug!("during the self-test: {other:?}"),
+            for event in self.ring.wait(STEP)? {
+                if let What::Output { process: writer } = event.what
+                    && writer == process
+                {
+                    last_output = Some(event.at);
                 }
+                seen.note(&event.what, process);
             }
             if !self.programs.has_timer() {
                 seen.quiet |= is_quiet(last_output, self.programs.last_output(process));
@@ -123,7 +129,7 @@ impl Kernel {
     fn find_child(&mut self, child: &Child) -> anyhow::Result<ProcessId> {
         let deadline = boot_time() + PATIENCE;
         while boot_time() < deadline {
-            for event in self.ring.wait(STEP)?.collect::<Vec<_>>() {
+            for event in self.ring.wait(STEP)? {
                 if let What::Exec { process, .. } = event.what
                     && process.pid.0 == child.id()
                 {
@@ -151,7 +157,7 @@ impl Kernel {
     fn see_exit(&mut self, child: &mut Child, seen: &mut Seen) -> anyhow::Result<()> {
         let deadline = boot_time() + PATIENCE;
         while !seen.exit && boot_time() < deadline {
-            for event in self.ring.wait(STEP)?.collect::<Vec<_>>() {
+            for event in self.ring.wait(STEP)? {
                 if let What::Exit { process, .. } = event.what {
                     seen.exit |= process.pid.0 == child.id();
                 }
