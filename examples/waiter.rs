@@ -7,6 +7,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
+use io_uring::{IoUring, opcode, squeue, types};
 use nix::sys::select::{FdSet, select};
 use rustix::event::{PollFd, PollFlags, epoll, poll};
 use rustix::process::{ioctl_tiocsctty, setsid};
@@ -61,7 +62,7 @@ fn main() -> anyhow::Result<()> {
         stdin().read_exact(&mut [0])?;
         return Ok(());
     }
-    print!("> ");
+    write!(stdout(), "> ")?;
     stdout().flush()?;
     let end = std::time::Instant::now() + Duration::from_millis(cli.busy);
     while std::time::Instant::now() < end {
@@ -93,7 +94,16 @@ fn wait(how: How) -> anyhow::Result<()> {
             let mut events = Vec::with_capacity(1);
             epoll::wait(&set, rustix::buffer::spare_capacity(&mut events), None)?;
         }
-        How::IoUringRead | How::IoUringPoll => return wait_in_ring(how),
+        How::IoUringRead => {
+            let mut byte = [0];
+            let read = opcode::Read::new(types::Fd(stdin.as_raw_fd()), byte.as_mut_ptr(), 1);
+            return wait_in_ring(&read.build());
+        }
+        How::IoUringPoll => {
+            let events = u32::from(PollFlags::IN.bits());
+            let poll = opcode::PollAdd::new(types::Fd(stdin.as_raw_fd()), events);
+            return wait_in_ring(&poll.build());
+        }
         How::Sleep | How::Write => loop {
             sleep(Duration::from_secs(3600));
         },
@@ -102,17 +112,11 @@ fn wait(how: How) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn wait_in_ring(how: How) -> anyhow::Result<()> {
-    use io_uring::{IoUring, opcode, types};
+fn wait_in_ring(request: &squeue::Entry) -> anyhow::Result<()> {
     let mut ring = IoUring::new(4)?;
-    let fd = types::Fd(stdin().as_raw_fd());
-    let mut byte = [0];
-    let entry = match how {
-        How::IoUringRead => opcode::Read::new(fd, byte.as_mut_ptr(), 1).build(),
-        _ => opcode::PollAdd::new(fd, u32::from(PollFlags::IN.bits())).build(),
-    };
-    // SAFETY: `byte` outlives the request, which is waited for below.
-    unsafe { ring.submission().push(&entry)? };
+    // SAFETY: the caller keeps what the request points to until this returns,
+    // and it is waited for here.
+    unsafe { ring.submission().push(request)? };
     ring.submit_and_wait(1)?;
     Ok(())
 }
