@@ -139,7 +139,7 @@ test: setup-tests
 	else
 		$(CARGO) test -p ebpf-ai-monitor-core
 		$(CARGO) test --lib --bins --examples
-		$(IN_BUILD) AGENTS_DIR="$(AGENTS_DIR)" CI="$${CI:-}" cargo $(BY_SUDO) test --test '*'
+		$(IN_BUILD) AGENTS_DIR="$(AGENTS_DIR)" $${CI:+CI=$$CI} cargo $(BY_SUDO) test --test '*'
 	fi
 
 check: ## Check the format; run clippy, warnings denied

@@ -3,9 +3,9 @@
  * Reports what the watched user's agents and their terminals do. Decides
  * nothing: policy lives in core/. Text and keys stay here.
  *
- *   process.h   exec, fork, exit of agents
- *   tty.h       who writes to a watched terminal, and when; what kind of keys came
  *   scan.h      the state-bearing sequences in the output
+ *   tty.h       who writes to a watched terminal, and when; what kind of keys came
+ *   process.h   exec, fork, exit of agents
  *   look.h      iterators: who waits for input and how; who owns the other end
  */
 #include "maps.h"
@@ -38,7 +38,7 @@ __u64 flush_work = 0;
 		event;                                                          \
 	})
 
-#include "process.h"
 #include "scan.h"
 #include "tty.h"
+#include "process.h"
 #include "look.h"

@@ -71,27 +71,36 @@ static __always_inline int tell_process(enum event_kind kind, struct task_struct
 	return 0;
 }
 
-/* Forgets a process's terminal, and the terminal itself with its last process. */
-static __always_inline void release_port(__u64 key)
+/* Takes one session off a port; true when the port is not watched any more. */
+static __always_inline bool release_port(__u64 key, __u32 terminal)
 {
 	struct port *port = bpf_map_lookup_elem(&ports, &key);
 
-	if (!port)
-		return;
-	if (port->users > 1)
+	/* Its memory may carry another terminal by now, which is not ours to release. */
+	if (!port || port->terminal != terminal)
+		return true;
+	if (port->users > 1) {
 		port->users--;
-	else
-		bpf_map_delete_elem(&ports, &key);
+		return false;
+	}
+	bpf_map_delete_elem(&ports, &key);
+	return true;
 }
 
+/* Forgets a process's terminal, and the terminal itself with its last process. */
 static __noinline int release_session(__u32 tgid)
 {
 	struct session *session = bpf_map_lookup_elem(&sessions, &tgid);
+	__u32 terminal;
 
 	if (!session)
 		return 0;
-	release_port(session->output_work);
-	release_port(session->input_work);
+	terminal = session->terminal;
+	release_port(session->input_work, terminal);
+	if (release_port(session->output_work, terminal)) {
+		bpf_map_delete_elem(&scans, &terminal);
+		bpf_map_delete_elem(&typings, &terminal);
+	}
 	bpf_map_delete_elem(&sessions, &tgid);
 	return 0;
 }

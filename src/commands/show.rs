@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use jiff::{Timestamp, tz::TimeZone};
 
-use crate::protocol::{PhaseWord, RowLine};
+use crate::protocol::{PhaseWord, ReasonWord, RowLine};
 use crate::sources::boot_time;
 
 /// `waiting (permission)`.
 pub(crate) fn phase(row: &RowLine) -> String {
     match row.reason {
+        None | Some(ReasonWord::Unknown) => row.phase.as_str().to_owned(),
         Some(reason) => format!("{} ({})", row.phase.as_str(), reason.as_str()),
-        None => row.phase.as_str().to_owned(),
     }
 }
 

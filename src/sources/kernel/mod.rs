@@ -36,6 +36,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(250);
 const TAKES_TTY: Duration = Duration::from_secs(5);
 /// A line was entered: the reader needs a moment to take it.
 const AFTER_ENTER: Duration = Duration::from_millis(50);
+/// Events were lost: let the flood pass before everything is looked at.
+const AFTER_LOSS: Duration = Duration::from_millis(200);
 /// Whatever was missed is found out so late at the latest.
 const RESYNC: Duration = Duration::from_secs(10);
 
@@ -57,7 +59,10 @@ pub struct Kernel {
     program: PathBuf,
     watches: BTreeMap<Pid, Watch>,
     schedule: Schedule,
+    /// Events lost until the last scan.
     dropped: u64,
+    /// When to scan again, since events were lost.
+    scan_at: Option<BootTime>,
 }
 
 /// A process that a profile names.
@@ -90,6 +95,7 @@ impl Kernel {
             watches: BTreeMap::new(),
             schedule: Schedule::default(),
             dropped: 0,
+            scan_at: None,
         })
     }
 
@@ -103,7 +109,8 @@ impl Kernel {
 
     /// Waits for what comes next, and tells it.
     fn step(&mut self, inbox: &SyncSender<Dated>) -> anyhow::Result<()> {
-        let patience = self.schedule.next().map_or(RESYNC, |next| next.since(boot_time()));
+        let next = self.schedule.next().into_iter().chain(self.scan_at).min();
+        let patience = next.map_or(RESYNC, |next| next.since(boot_time()));
         let events: Vec<Event> = self.ring.wait(patience)?.collect();
         for event in events {
             self.take(event, inbox)?;
@@ -113,12 +120,13 @@ impl Kernel {
             self.look(pid, inbox)?;
         }
         let dropped = self.programs.dropped();
-        if dropped != self.dropped {
-            warn!(
-                "the ring was full: {} events were lost; looking at everything again",
-                dropped - self.dropped
-            );
+        if dropped != self.dropped && self.scan_at.is_none() {
+            self.scan_at = Some(now + AFTER_LOSS);
+        }
+        if self.scan_at.is_some_and(|due| due <= now) {
+            warn!("the ring was full: {} events were lost; looking anew", dropped - self.dropped);
             self.dropped = dropped;
+            self.scan_at = None;
             self.scan(inbox)?;
         }
         Ok(())
@@ -195,7 +203,10 @@ impl Kernel {
             let gone = self.watches[&process.pid].process;
             self.part(at, gone, inbox)?;
         }
-        self.programs.watch(process)?;
+        if let Err(error) = self.programs.watch(process) {
+            warn!("{error:#}");
+            return Ok(());
+        }
         let watch = Watch { process, tty: None, terminal: 0, waits: None, is_quiet: true };
         self.watches.entry(process.pid).or_insert(watch);
         let project = proc::project(process.pid).unwrap_or_default();
