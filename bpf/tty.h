@@ -136,9 +136,31 @@ static long find_buffer(__u32 index, struct reach *reach)
 }
 
 /*
+ * Keys that came while a flush ran were taken by it, between two looks: the
+ * kernel wipes them from the buffer, but they are the newest in the read_buf.
+ */
+static __always_inline void classify_taken(struct tty_port *port, struct keys *keys, __u64 bytes)
+{
+	struct n_tty_data *discipline = BPF_CORE_READ(port, itty, disc_data);
+	__u64 end = BPF_CORE_READ(discipline, read_head);
+	__u32 size = read_buf_bytes(), position = (end - bytes) & (size - 1);
+
+	if (bytes > size - position)
+		bytes = size - position;	/* the rest wraps around; keys rarely do */
+	asm volatile("" : "+r"(bytes));
+	if (bytes > PIECE)
+		bytes = PIECE;
+	if (bpf_probe_read_kernel(keys->typing->piece, bytes,
+				  (void *)discipline + position +
+				  bpf_core_field_offset(struct n_tty_data, read_buf)))
+		return;
+	bpf_loop(bytes, classify, keys, 0);
+	keys->bytes += bytes;
+}
+
+/*
  * Keys are few and only their kind matters, so the position is simply where
- * the last look stopped; what a flush took while it ran is told as no more
- * than its time.
+ * the last look stopped, as long as that buffer is still in use.
  */
 static __noinline int look_at_input(struct work_struct *work, struct port *known)
 {
@@ -167,8 +189,12 @@ static __noinline int look_at_input(struct work_struct *work, struct port *known
 	reach.buffer = head;
 	reach.wanted = typing->buffer;
 	bpf_loop(64, find_buffer, &reach, 0);
-	if (reach.is_found && (reach.wanted != (__u64)head || typing->read > keys.read)) {
+	if (reach.is_found && reach.wanted != (__u64)head) {
 		keys.buffer = (void *)typing->buffer;
+		keys.read = typing->read;
+	} else if (reach.is_found && typing->read < keys.read) {
+		classify_taken(port, &keys, keys.read - typing->read);
+	} else if (reach.is_found && typing->read <= BPF_CORE_READ(head, commit)) {
 		keys.read = typing->read;
 	}
 	bpf_loop(CHAIN_STEPS, walk_keys, &keys, 0);

@@ -222,6 +222,32 @@ fn tells_the_kind_of_keys_and_nothing_else() -> Result<()> {
 }
 
 #[test]
+fn misses_no_enter_however_close_it_follows() -> Result<()> {
+    skip_unless_root!();
+    const ROUNDS: usize = 300;
+    let lab = Lab::open(QuietTimer::Kernel)?;
+    let sleeper = lab.waiter("sleep --raw")?;
+    lab.wait_for_tty(&sleeper)?;
+    thread::sleep(Duration::from_millis(300));
+    for _ in 0..ROUNDS {
+        // The second write may come while the kernel still takes the first.
+        sleeper.write(b"x")?;
+        sleeper.write(b"\r")?;
+        thread::sleep(Duration::from_millis(3));
+    }
+    let facts = lab.all_within(A_WHILE);
+    let inputs = facts.iter().filter_map(|dated| match dated.fact {
+        Fact::Input { input, .. } => Some(input),
+        _ => None,
+    });
+    let (enters, bytes) = inputs.fold((0, 0), |(enters, bytes), input| {
+        (enters + usize::from(input.enter), bytes + input.bytes as usize)
+    });
+    assert_eq!((enters, bytes), (ROUNDS, 2 * ROUNDS));
+    Ok(())
+}
+
+#[test]
 fn never_tells_of_other_users_terminals() -> Result<()> {
     skip_unless_root!();
     let lab = Lab::open(QuietTimer::Kernel)?;
