@@ -53,7 +53,7 @@ enum input_class {
 
 struct input_event {
 	struct event_header header;
-	__u32 bytes;
+	__u32 bytes;		/* 0: neither number nor kind is known */
 	enum input_class classes;	/* any of them */
 };
 

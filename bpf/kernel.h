@@ -34,10 +34,6 @@ enum {
 	BPF_F_WRONLY = 1 << 4,
 };
 
-enum bpf_func_id {
-	BPF_FUNC_loop = 181,
-};
-
 enum { CLOCK_BOOTTIME = 7 };
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)

@@ -22,6 +22,12 @@ struct owner_record owner_record_in_btf = {};
 /* Events that found the ring full, by kind. User space looks again when it grows. */
 __u64 dropped[EVENT_KINDS] = {};
 
+/*
+ * Set before load: whether on_execute_start and on_execute_end are loaded. They
+ * need bpf_loop(), Linux 5.17; without them keys are told by their edge alone.
+ */
+const volatile bool sees_content = true;
+
 /* flush_to_ldisc(), learnt by `look` from a living terminal: no kallsyms needed. */
 __u64 flush_work = 0;
 

@@ -8,6 +8,19 @@
 /* User space is told of a writer once in each slot. */
 enum { OUTPUT_SLOT_NS = 125 * 1000 * 1000 };
 
+static __always_inline int tell_input(__u32 terminal, __u32 bytes, __u32 classes)
+{
+	struct input_event *event = RESERVE(struct input_event, EVENT_INPUT);
+
+	if (!event)
+		return 0;
+	event->header.terminal = terminal;
+	event->bytes = bytes;
+	event->classes = classes;
+	bpf_ringbuf_submit(event, 0);
+	return 0;
+}
+
 SEC("tp_btf/workqueue_queue_work")
 int BPF_PROG(on_queue_work, int cpu, struct pool_workqueue *pool, struct work_struct *work)
 {
@@ -16,8 +29,10 @@ int BPF_PROG(on_queue_work, int cpu, struct pool_workqueue *pool, struct work_st
 	struct session *session;
 	__u64 now, slot;
 
-	if (!port || port->direction != PORT_OUTPUT)
+	if (!port)
 		return 0;
+	if (port->direction == PORT_INPUT)
+		return sees_content ? 0 : tell_input(port->terminal, 0, 0);
 	session = find_writer(port);
 	if (!session)
 		return 0;
@@ -167,12 +182,11 @@ static __noinline int look_at_input(struct work_struct *work, struct port *known
 	struct tty_port *port = port_of(work);
 	struct tty_buffer *head;
 	struct reach reach = {};
-	struct input_event *event;
 	struct typing *typing;
 	struct keys keys = {};
 	__u32 terminal;
 
-	if (!known || !bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_loop))
+	if (!known)
 		return 0;
 	terminal = known->terminal;
 	typing = bpf_map_lookup_elem(&typings, &terminal);
@@ -206,14 +220,7 @@ static __noinline int look_at_input(struct work_struct *work, struct port *known
 		keys.classes |= INPUT_ESCAPE;
 	__builtin_memset(typing->piece, 0, PIECE);
 
-	event = RESERVE(struct input_event, EVENT_INPUT);
-	if (!event)
-		return 0;
-	event->header.terminal = terminal;
-	event->bytes = keys.bytes;
-	event->classes = keys.classes;
-	bpf_ringbuf_submit(event, 0);
-	return 0;
+	return tell_input(terminal, keys.bytes, keys.classes);
 }
 
 static __always_inline int look_at(struct work_struct *work)

@@ -123,11 +123,14 @@ fn gives_up_every_privilege_for_good() -> Result<()> {
         assert!(status.contains("CapEff:\t0000000000000000"), "{status}");
         assert!(status.contains("NoNewPrivs:\t1"), "{status}");
     }
-    // Not dumpable: the user's other processes can neither trace nor read it.
-    let memory = format!("/proc/{}/mem", monitor.pid());
-    let read = user.command("dd").arg(format!("if={memory}")).arg("count=1").output()?;
+    ensure_unreadable(&user, monitor.pid())
+}
+
+/// Not dumpable: the user's other processes can neither trace nor read it.
+fn ensure_unreadable(user: &TestUser, pid: u32) -> Result<()> {
+    let read = user.command("dd").arg(format!("if=/proc/{pid}/mem")).arg("count=1").output()?;
     let complaint = String::from_utf8_lossy(&read.stderr).into_owned();
-    assert!(!read.status.success() && complaint.contains("Permission denied"), "{complaint}");
+    ensure!(!read.status.success() && complaint.contains("Permission denied"), "{complaint}");
     Ok(())
 }
 
@@ -151,7 +154,7 @@ fn two_capabilities_are_enough() -> Result<()> {
     let status = fs::read_to_string(format!("/proc/{}/status", monitor.pid()))?;
     assert!(status.contains("CapEff:\t0000000000000000"), "{status}");
     assert!(status.contains("CapPrm:\t0000000000000000"), "{status}");
-    Ok(())
+    ensure_unreadable(&user, monitor.pid())
 }
 
 #[test]

@@ -53,6 +53,10 @@ impl Programs {
         let rodata =
             open.maps.rodata_data.as_deref_mut().context("the BPF programs have no rodata")?;
         rodata.watched_uid = uid;
+        let sees_content = has_loop();
+        rodata.sees_content = sees_content;
+        open.progs.on_execute_start.set_autoload(sees_content);
+        open.progs.on_execute_end.set_autoload(sees_content);
         let mut probe = open.load().context("cannot load the BPF programs")?;
         for name in names {
             add_name(&probe, name)?;
@@ -64,7 +68,7 @@ impl Programs {
         let agents = attach_iterator(&probe.progs.find_agents)?;
         let owners = attach_iterator(&probe.progs.find_owners)?;
         let look_at_all = attach_iterator(&probe.progs.look)?;
-        attach_hooks(&mut probe)?;
+        attach_hooks(&mut probe, sees_content)?;
         Ok(Self { probe, timer: None, agents, owners, look_at_all })
     }
 
@@ -184,28 +188,32 @@ fn freeze(map: &impl MapCore) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn attach_hooks(probe: &mut ProbeSkel<'static>) -> anyhow::Result<()> {
+/// Whether this kernel has `bpf_loop`, which the scan of content needs.
+fn has_loop() -> bool {
+    let kind = libbpf_sys::BPF_PROG_TYPE_RAW_TRACEPOINT;
+    // SAFETY: the probe takes numbers, and no options.
+    let found = unsafe {
+        libbpf_sys::libbpf_probe_bpf_helper(kind, libbpf_sys::BPF_FUNC_loop, ptr::null())
+    };
+    found == 1
+}
+
+fn attach_hooks(probe: &mut ProbeSkel<'static>, sees_content: bool) -> anyhow::Result<()> {
     let attach = |program: &ProgramMut<'_>| {
         program
             .attach_trace()
             .with_context(|| format!("cannot attach {}", program.name().display()))
+            .map(Some)
     };
-    let programs = &probe.progs;
-    let links = [
-        attach(&programs.on_exec)?,
-        attach(&programs.on_fork)?,
-        attach(&programs.on_exit)?,
-        attach(&programs.on_queue_work)?,
-        attach(&programs.on_execute_start)?,
-        attach(&programs.on_execute_end)?,
-    ];
-    let [exec, fork, exit, queue_work, execute_start, execute_end] = links.map(Some);
-    probe.links.on_exec = exec;
-    probe.links.on_fork = fork;
-    probe.links.on_exit = exit;
-    probe.links.on_queue_work = queue_work;
-    probe.links.on_execute_start = execute_start;
-    probe.links.on_execute_end = execute_end;
+    let (programs, links) = (&probe.progs, &mut probe.links);
+    links.on_exec = attach(&programs.on_exec)?;
+    links.on_fork = attach(&programs.on_fork)?;
+    links.on_exit = attach(&programs.on_exit)?;
+    links.on_queue_work = attach(&programs.on_queue_work)?;
+    if sees_content {
+        links.on_execute_start = attach(&programs.on_execute_start)?;
+        links.on_execute_end = attach(&programs.on_execute_end)?;
+    }
     Ok(())
 }
 
