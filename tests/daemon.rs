@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 use support::monitor::{Change, Daemon, Monitor};
 use support::pty::{OnPty, copy_for, example};
 use support::user::TestUser;
-use support::{boot_time_ns, report, wait_until};
+use support::{boot_time_ns, report, take_turn, wait_until};
 
 const THRESHOLD: Duration = Duration::from_millis(1000);
 const BOUND: Duration = Duration::from_secs(10);
@@ -41,12 +41,14 @@ fn wait_for_phase(monitor: &Monitor, phase: &str) -> Result<Vec<Change>> {
 #[test]
 fn follows_a_scripted_agent_by_the_density_of_its_output() -> Result<()> {
     skip_unless_root!();
+    let _turn = take_turn();
     follow_scripted_agent("")
 }
 
 #[test]
 fn follows_a_scripted_agent_by_what_it_says() -> Result<()> {
     skip_unless_root!();
+    let _turn = take_turn();
     follow_scripted_agent("--explicit")
 }
 
@@ -82,6 +84,7 @@ fn follow_scripted_agent(option: &str) -> Result<()> {
 #[test]
 fn a_blocked_read_waits_at_exactly_the_threshold() -> Result<()> {
     skip_unless_root!();
+    let _turn = take_turn();
     let user = TestUser::create()?;
     let waiter = example(&user, "waiter")?;
     let monitor = monitor(&user, &["waiter"])?;
@@ -104,6 +107,7 @@ fn a_blocked_read_waits_at_exactly_the_threshold() -> Result<()> {
 #[test]
 fn gives_up_every_privilege_for_good() -> Result<()> {
     skip_unless_root!();
+    let _turn = take_turn();
     let user = TestUser::create()?;
     let monitor = monitor(&user, &["waiter"])?;
     let status = fs::read_to_string(format!("/proc/{}/status", monitor.pid()))?;
@@ -137,6 +141,7 @@ fn ensure_unreadable(user: &TestUser, pid: u32) -> Result<()> {
 #[test]
 fn two_capabilities_are_enough() -> Result<()> {
     skip_unless_root!();
+    let _turn = take_turn();
     let user = TestUser::create()?;
     let waiter = example(&user, "waiter")?;
     let program = copy_for(&user, binary())?;
@@ -160,6 +165,7 @@ fn two_capabilities_are_enough() -> Result<()> {
 #[test]
 fn killed_leaves_nothing_and_finds_all_sessions_again() -> Result<()> {
     skip_unless_root!();
+    let _turn = take_turn();
     let user = TestUser::create()?;
     let agent = example(&user, "scripted_agent")?;
     let waiter = example(&user, "waiter")?;
@@ -220,6 +226,7 @@ fn attached_programs() -> Result<usize> {
 #[test]
 fn from_the_kernels_event_to_the_line_in_milliseconds() -> Result<()> {
     skip_unless_root!();
+    let _turn = take_turn();
     const RUNS: usize = 200;
     let user = TestUser::create()?;
     let waiter = example(&user, "waiter")?;
@@ -256,6 +263,7 @@ fn from_the_kernels_event_to_the_line_in_milliseconds() -> Result<()> {
 #[test]
 fn costs_next_to_nothing_with_one_animating_agent() -> Result<()> {
     skip_unless_root!();
+    let _turn = take_turn();
     const SPAN: Duration = Duration::from_secs(20);
     let user = TestUser::create()?;
     let agent = example(&user, "scripted_agent")?;
@@ -331,6 +339,7 @@ fn wrong_usage_gets_one_clear_line_and_code_2() -> Result<()> {
 #[test]
 fn what_cannot_be_gets_one_clear_line_and_code_1() -> Result<()> {
     skip_unless_root!();
+    let _turn = take_turn();
     let user = TestUser::create()?;
     let program = copy_for(&user, binary())?;
     let no_btf = "mount -t tmpfs none /sys/kernel/btf && exec \"$@\"";
@@ -364,6 +373,7 @@ fn without_privilege_by(command: &mut Command) -> Command {
 #[test]
 fn a_second_monitor_is_refused_and_the_first_goes_on() -> Result<()> {
     skip_unless_root!();
+    let _turn = take_turn();
     let user = TestUser::create()?;
     let monitor = monitor(&user, &["waiter"])?;
     let dir: PathBuf = user.make_folder("runtime")?;
@@ -382,6 +392,7 @@ fn a_second_monitor_is_refused_and_the_first_goes_on() -> Result<()> {
 #[test]
 fn says_ready_to_systemd_only_when_it_is() -> Result<()> {
     skip_unless_root!();
+    let _turn = take_turn();
     let user = TestUser::create()?;
     let path = user.home().join("notify");
     let socket = std::os::unix::net::UnixDatagram::bind(&path)?;
@@ -399,6 +410,7 @@ fn says_ready_to_systemd_only_when_it_is() -> Result<()> {
 #[test]
 fn dry_run_makes_no_socket() -> Result<()> {
     skip_unless_root!();
+    let _turn = take_turn();
     let user = TestUser::create()?;
     let mut command = Command::new(binary());
     command.arg("--dry-run");

@@ -21,8 +21,8 @@ use ebpf_ai_monitor_core::{
     BootTime, Fact, Input, Profiles, Sequence, Tty, TtyMode, Wait, WaitKind,
 };
 use support::pty::{OnPty, copy_for, example};
-use support::report;
 use support::user::TestUser;
+use support::{report, take_turn};
 
 const BOUND: Duration = Duration::from_secs(10);
 /// Long enough for several looks and for the quiet timer.
@@ -105,6 +105,7 @@ fn watch(user: &TestUser, name: &str, timer: QuietTimer) -> Result<Receiver<Date
 #[test]
 fn sees_every_way_to_wait_for_input() -> Result<()> {
     skip_unless_root!();
+    let _turn = take_turn();
     let lab = Lab::open(QuietTimer::Kernel)?;
     for (how, kind) in [
         ("read", WaitKind::Read),
@@ -136,6 +137,7 @@ fn sees_every_way_to_wait_for_input() -> Result<()> {
 #[test]
 fn a_program_that_sleeps_does_not_wait() -> Result<()> {
     skip_unless_root!();
+    let _turn = take_turn();
     let lab = Lab::open(QuietTimer::Kernel)?;
     let sleeper = lab.waiter("sleep")?;
     let facts = lab.all_within(A_WHILE);
@@ -149,6 +151,7 @@ fn a_program_that_sleeps_does_not_wait() -> Result<()> {
 #[test]
 fn tells_who_holds_the_other_end() -> Result<()> {
     skip_unless_root!();
+    let _turn = take_turn();
     let lab = Lab::open(QuietTimer::Kernel)?;
     let _waiter = lab.waiter("read")?;
     let owner = lab.wait_for("the owner", |dated| match &dated.fact {
@@ -162,6 +165,7 @@ fn tells_who_holds_the_other_end() -> Result<()> {
 #[test]
 fn tells_of_quiet_once_and_on_time_with_either_timer() -> Result<()> {
     skip_unless_root!();
+    let _turn = take_turn();
     for timer in [QuietTimer::Kernel, QuietTimer::UserSpace] {
         let lab = Lab::open(timer)?;
         let waiter = lab.waiter("read")?;
@@ -195,6 +199,7 @@ fn tells_of_quiet_once_and_on_time_with_either_timer() -> Result<()> {
 #[test]
 fn tells_the_kind_of_keys_and_nothing_else() -> Result<()> {
     skip_unless_root!();
+    let _turn = take_turn();
     let lab = Lab::open(QuietTimer::Kernel)?;
     let sleeper = lab.waiter("sleep --raw")?;
     lab.wait_for_tty(&sleeper)?;
@@ -224,6 +229,7 @@ fn tells_the_kind_of_keys_and_nothing_else() -> Result<()> {
 #[test]
 fn misses_no_enter_however_close_it_follows() -> Result<()> {
     skip_unless_root!();
+    let _turn = take_turn();
     const ROUNDS: usize = 300;
     let lab = Lab::open(QuietTimer::Kernel)?;
     let sleeper = lab.waiter("sleep --raw")?;
@@ -250,6 +256,7 @@ fn misses_no_enter_however_close_it_follows() -> Result<()> {
 #[test]
 fn never_tells_of_other_users_terminals() -> Result<()> {
     skip_unless_root!();
+    let _turn = take_turn();
     let lab = Lab::open(QuietTimer::Kernel)?;
     let stranger = TestUser::create()?;
     let theirs = example(&stranger, "waiter")?;
@@ -273,6 +280,7 @@ fn never_tells_of_other_users_terminals() -> Result<()> {
 #[test]
 fn tells_of_children() -> Result<()> {
     skip_unless_root!();
+    let _turn = take_turn();
     let user = TestUser::create()?;
     let facts = watch(&user, "bash", QuietTimer::Kernel)?;
     let lab = Lab { facts, waiter: PathBuf::new(), user };
@@ -295,6 +303,7 @@ const FLOOD_LOSS: usize = 10_000;
 #[test]
 fn loses_no_sequence_of_a_paced_writer() -> Result<()> {
     skip_unless_root!();
+    let _turn = take_turn();
     let tally = count_sequences("--pace 1000")?;
     report(&format!("paced at 1 ms: {tally}"));
     assert_eq!((tally.lost, tally.gaps), (0, 0), "{tally}");
@@ -304,6 +313,7 @@ fn loses_no_sequence_of_a_paced_writer() -> Result<()> {
 #[test]
 fn loses_next_to_none_in_a_flood_and_announces_every_loss() -> Result<()> {
     skip_unless_root!();
+    let _turn = take_turn();
     let mut total = Tally::default();
     for round in 0..5 {
         let tally = count_sequences("")?;

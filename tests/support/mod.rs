@@ -12,7 +12,11 @@ pub mod screen;
 pub mod tmux;
 pub mod user;
 
-use std::{io::Write, time::Duration};
+use std::{
+    io::Write,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use anyhow::{Result, bail};
 use rustix::time::{ClockId, clock_gettime};
@@ -23,6 +27,12 @@ pub fn boot_time_ns() -> u64 {
     let now = clock_gettime(ClockId::Boottime);
     let duration = Duration::try_from(now).expect("the time since boot is never negative");
     u64::try_from(duration.as_nanos()).expect("585 years fit in 64 bits")
+}
+
+/// One test at a time: some measure, some count what there is on the whole machine.
+pub fn take_turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Prints a line even where the test's output is captured: a person reads the numbers.

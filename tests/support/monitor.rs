@@ -174,9 +174,11 @@ fn keep<T: Send + 'static>(
     thread::spawn(move || {
         for line in output.into_iter().flat_map(|output| BufReader::new(output).lines()) {
             let Ok(line) = line else { return };
+            // Before the lock is waited for: a note may hold the time.
+            let note = note(line);
             let mut lines = lock(&keeping);
             if lines.len() < MOST_LINES {
-                lines.push(note(line));
+                lines.push(note);
             }
         }
     });
