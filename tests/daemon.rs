@@ -267,7 +267,9 @@ fn costs_next_to_nothing_with_one_animating_agent() -> Result<()> {
     const SPAN: Duration = Duration::from_secs(20);
     let user = TestUser::create()?;
     let agent = example(&user, "scripted_agent")?;
-    let monitor = monitor(&user, &["scripted_agent"])?;
+    let mut daemon = Command::new(binary());
+    daemon.args(["--log-level", "INFO"]);
+    let monitor = Monitor::start_by(daemon, binary(), &user, THRESHOLD, &["scripted_agent"])?;
     let _agent = OnPty::start(user.command(&agent).args(["--take-terminal", "--work=60000"]))?;
     wait_for_phase(&monitor, "working")?;
     let scans = proc_opens(monitor.pid())?;

@@ -57,7 +57,11 @@ impl Daemon {
     ) -> Result<Self> {
         command.arg("--user").arg(user.name());
         command.args(["--threshold", &threshold.as_millis().to_string()]);
-        command.arg("--processes").args(processes).args(["--log-level", "DEBUG"]);
+        command.arg("--processes").args(processes);
+        if !command.get_args().any(|argument| argument == "--log-level") {
+            // For the report of a failure.
+            command.args(["--log-level", "DEBUG"]);
+        }
         command.arg("--runtime-dir").arg(user.make_folder("runtime")?);
         let mut process = Running::start(&mut command)?;
         let log = keep_lines(process.0.stderr.take());
