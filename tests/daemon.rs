@@ -4,6 +4,7 @@
 mod support;
 
 use std::fs;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
@@ -388,6 +389,57 @@ fn a_second_monitor_is_refused_and_the_first_goes_on() -> Result<()> {
     let list = list.args(["list", "--json", "--runtime-dir"]).arg(&dir).output()?;
     assert_eq!(String::from_utf8(list.stdout)?.trim(), "[]");
     drop(monitor);
+    Ok(())
+}
+
+#[test]
+fn shows_sessions_as_lines_as_a_table_and_live() -> Result<()> {
+    skip_unless_root!();
+    let _turn = take_turn();
+    let user = TestUser::create()?;
+    let waiter = example(&user, "waiter")?;
+    let program = copy_for(&user, binary())?;
+    let runtime = user.make_folder("runtime")?;
+    let monitor = monitor(&user, &["waiter"])?;
+    let on_monitor = |word: &str| {
+        let mut command = user.command(&program);
+        command.arg(word).arg("--runtime-dir").arg(&runtime).stdout(Stdio::piped());
+        command
+    };
+    let mut lines = on_monitor("watch").spawn()?;
+    let tmux =
+        |arguments: &[&str]| user.command("tmux").args(["-L", "view"]).args(arguments).output();
+    let view = format!("{} watch --runtime-dir {}", program.display(), runtime.display());
+    tmux(&["new-session", "-d", "-x", "100", "-y", "10", &view])?;
+    let shown = || {
+        let screen = tmux(&["capture-pane", "-p"]);
+        screen.map(|it| String::from_utf8_lossy(&it.stdout).into_owned()).unwrap_or_default()
+    };
+    wait_until("the empty view", BOUND, || shown().contains("No agent runs"))?;
+
+    let session = OnPty::start(user.command(&waiter).arg("read"))?;
+    let pid = session.pid().to_string();
+    let tty = wait_for_phase(&monitor, "waiting")?[0].tty.clone();
+    wait_until("the row", BOUND, || shown().contains("1 waiting, 0 working"))?;
+    let row = shown().lines().find(|line| line.contains(&pid)).map(String::from);
+    let row = row.with_context(shown)?;
+    for cell in ["waiting", "waiter", &tty, "blocked"] {
+        assert!(row.contains(cell), "{cell} in {row}");
+    }
+    let table = String::from_utf8(on_monitor("list").output()?.stdout)?;
+    assert!(table.starts_with("STATE"), "{table}");
+    assert!(table.lines().nth(1).is_some_and(|line| line.starts_with("waiting")), "{table}");
+
+    tmux(&["send-keys", "q"])?;
+    wait_until("the view's end", BOUND, || shown().is_empty())?;
+    drop(monitor);
+    let status = lines.wait()?;
+    let mut printed = String::new();
+    lines.stdout.take().context("it is piped")?.read_to_string(&mut printed)?;
+    assert_eq!(status.code(), Some(1), "the end of the monitor is an error: {printed}");
+    let change = format!("waiter {pid} {tty}");
+    assert!(printed.lines().all(|line| line.contains(&change)), "{printed}");
+    assert!(printed.contains(": unknown -> waiting by blocked"), "{printed}");
     Ok(())
 }
 
