@@ -462,6 +462,20 @@ fn says_ready_to_systemd_only_when_it_is() -> Result<()> {
 }
 
 #[test]
+fn starts_as_the_leader_of_a_session_as_systemd_starts_it() -> Result<()> {
+    skip_unless_root!();
+    let _turn = take_turn();
+    let user = TestUser::create()?;
+    let waiter = example(&user, "waiter")?;
+    let mut command = Command::new("setsid");
+    command.arg(binary());
+    let monitor = Monitor::start_by(command, binary(), &user, THRESHOLD, &["waiter"])?;
+    let _waiter = OnPty::start(user.command(&waiter).arg("read"))?;
+    wait_for_phase(&monitor, "waiting")?;
+    Ok(())
+}
+
+#[test]
 fn dry_run_makes_no_socket() -> Result<()> {
     skip_unless_root!();
     let _turn = take_turn();

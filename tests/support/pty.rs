@@ -2,12 +2,13 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read as _, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::thread;
 
 use anyhow::{Context as _, Result};
+use rustix::fs::OFlags;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 use super::user::TestUser;
@@ -45,7 +46,9 @@ impl OnPty {
         grantpt(&master)?;
         unlockpt(&master)?;
         let path = ptsname(&master, Vec::new())?;
-        let slave = OpenOptions::new().read(true).write(true).open(path.to_str()?)?;
+        let flags = OFlags::NOCTTY.bits().cast_signed();
+        let slave =
+            OpenOptions::new().read(true).write(true).custom_flags(flags).open(path.to_str()?)?;
         command.stdin(slave.try_clone()?).stdout(slave.try_clone()?).stderr(slave);
         let child = command.spawn().context("cannot start the program on the terminal")?;
         let master = File::from(master);

@@ -5,6 +5,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead as _, Write as _};
 use std::os::fd::AsFd as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use ebpf_ai_monitor_core::{BootTime, ProcessId, Sequence, WaitKind};
+use rustix::fs::OFlags;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use tracing::{info, warn};
 
@@ -182,9 +184,12 @@ fn start_child(program: &Path, uid: u32) -> anyhow::Result<(File, Child)> {
     unlockpt(&master)?;
     let path = ptsname(&master, Vec::new())?;
     let path = path.to_str().context("the name of a terminal is ASCII")?;
+    // A session leader without a terminal, as systemd starts us, would take
+    // this one as its own, and be hung up with it.
     let slave = OpenOptions::new()
         .read(true)
         .write(true)
+        .custom_flags(OFlags::NOCTTY.bits().cast_signed())
         .open(path)
         .with_context(|| format!("cannot open {path} for the self-test"))?;
     let mut command = Command::new(program);
