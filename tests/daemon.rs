@@ -17,6 +17,8 @@ use support::{boot_time_ns, report, take_turn, wait_until};
 
 const THRESHOLD: Duration = Duration::from_millis(1000);
 const BOUND: Duration = Duration::from_secs(10);
+/// In seconds, for `timeout`: a daemon that starts where it must refuse never ends by itself.
+const TOO_LONG: &str = "20";
 
 fn binary() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_ebpf-ai-monitor"))
@@ -314,8 +316,8 @@ fn proc_opens(pid: u32) -> Result<u64> {
 }
 
 fn run(arguments: &[&str]) -> Result<Output> {
-    let mut command = Command::new(binary());
-    command.args(arguments).stdin(Stdio::null()).env_remove("SUDO_UID");
+    let mut command = Command::new("timeout");
+    command.arg(TOO_LONG).arg(binary()).args(arguments).stdin(Stdio::null()).env_remove("SUDO_UID");
     Ok(command.output()?)
 }
 
@@ -346,17 +348,18 @@ fn what_cannot_be_gets_one_clear_line_and_code_1() -> Result<()> {
     let user = TestUser::create()?;
     let program = copy_for(&user, binary())?;
     let no_btf = "mount -t tmpfs none /sys/kernel/btf && exec \"$@\"";
-    let mut without_btf = Command::new("unshare");
-    without_btf.args(["--mount", "sh", "-c", no_btf, "sh"]).arg(binary());
+    let mut without_btf = Command::new("timeout");
+    without_btf.args([TOO_LONG, "unshare", "--mount", "sh", "-c", no_btf, "sh"]).arg(binary());
     without_btf.args(["--user", user.name()]);
-    let mut without_privilege = user.command(&program);
-    let mut others = user.command(&program);
-    others.args(["--user", "root"]);
+    let mut without_privilege = user.command("timeout");
+    without_privilege.arg(TOO_LONG).arg(&program);
+    let mut others = user.command("timeout");
+    others.arg(TOO_LONG).arg(&program).args(["--user", "root"]);
     let mut no_daemon = user.command(&program);
     no_daemon.args(["list", "--runtime-dir", "/nonexistent"]);
     for (mut command, hint) in [
         (without_btf, "CONFIG_DEBUG_INFO_BTF"),
-        (without_privilege_by(&mut without_privilege), "CAP_BPF and CAP_PERFMON"),
+        (without_privilege, "CAP_BPF and CAP_PERFMON"),
         (others, "CAP_BPF and CAP_PERFMON"),
         (no_daemon, "the monitor does not run"),
     ] {
@@ -369,10 +372,6 @@ fn what_cannot_be_gets_one_clear_line_and_code_1() -> Result<()> {
     Ok(())
 }
 
-fn without_privilege_by(command: &mut Command) -> Command {
-    std::mem::replace(command, Command::new("true"))
-}
-
 #[test]
 fn a_second_monitor_is_refused_and_the_first_goes_on() -> Result<()> {
     skip_unless_root!();
@@ -380,8 +379,9 @@ fn a_second_monitor_is_refused_and_the_first_goes_on() -> Result<()> {
     let user = TestUser::create()?;
     let monitor = monitor(&user, &["waiter"])?;
     let dir: PathBuf = user.make_folder("runtime")?;
-    let output =
-        Command::new(binary()).args(["--user", user.name(), "--runtime-dir"]).arg(&dir).output()?;
+    let mut second = Command::new("timeout");
+    second.arg(TOO_LONG).arg(binary()).args(["--user", user.name(), "--runtime-dir"]).arg(&dir);
+    let output = second.output()?;
     let complaint = String::from_utf8(output.stderr)?;
     assert_eq!(output.status.code(), Some(1), "{complaint}");
     assert!(complaint.contains("runs already"), "{complaint}");
