@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use ebpf_ai_monitor_agents::Agents;
 use nix::unistd::{Uid, User};
 use tracing::level_filters::LevelFilter;
 
@@ -44,6 +45,8 @@ enum Command {
     Watch(ViewArgs),
     /// Show the sessions once
     List(ViewArgs),
+    /// Show what the boards would have been during a recording
+    Replay(ReplayArgs),
     /// Say how right the rules are on recordings whose truth is known
     Score(ScoreArgs),
     /// The child's part of the self-test
@@ -89,6 +92,22 @@ struct ViewArgs {
     /// Where the daemon's socket is [default: $XDG_RUNTIME_DIR or /run/user/UID]
     #[arg(long, value_name = "DIR")]
     runtime_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct ReplayArgs {
+    /// A recording, plain or gzip
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+
+    /// How long an agent must rest until it is called waiting, in milliseconds
+    #[arg(short, long, value_name = "MS", default_value_t = 1000,
+          value_parser = clap::value_parser!(u64).range(1..=LONGEST_THRESHOLD_MS))]
+    threshold: u64,
+
+    /// Print JSON, one object for each change
+    #[arg(short, long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -140,6 +159,12 @@ pub fn main() -> ExitCode {
         Command::Run(args) => return run(args),
         Command::Watch(args) => commands::watch(&client_dirs(args.runtime_dir), args.json.into()),
         Command::List(args) => commands::list(&client_dirs(args.runtime_dir), args.json.into()),
+        Command::Replay(args) => {
+            let names: Vec<String> = Agents::builtin().names().map(String::from).collect();
+            let threshold = Duration::from_millis(args.threshold);
+            let profiles = Agents::builtin().profiles(&names);
+            commands::replay(&args.file, profiles, threshold, args.json.into())
+        }
         Command::Score(args) => {
             let threshold = Duration::from_millis(args.threshold);
             commands::score(&args.files, threshold, args.json.into())

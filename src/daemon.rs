@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use ebpf_ai_monitor_core::{Board, Model, Profiles};
+use ebpf_ai_monitor_core::{Board, Model};
 use nix::unistd::User;
 use sd_notify::NotifyState;
 use tracing::{debug, error, info, warn};
@@ -38,7 +38,7 @@ pub(crate) enum Output {
 /// Runs until a signal ends it or the kernel source fails.
 pub(crate) fn run(settings: Settings) -> anyhow::Result<()> {
     let uid = settings.user.uid.as_raw();
-    let profiles = Profiles::builtin(&settings.processes);
+    let profiles = ebpf_ai_monitor_agents::Agents::builtin().profiles(&settings.processes);
     check_start(&settings.user)?;
     // May be refused to who has two capabilities only; then as we are.
     let _ = rustix::process::setpriority_process(None, NICENESS);

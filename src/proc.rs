@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ebpf_ai_monitor_core::{Command, Pid};
 
@@ -23,11 +23,15 @@ pub(crate) fn command(pid: Pid, comm: String) -> Command {
     }
 }
 
-/// The name of the git root around the working directory, or its own name.
-pub(crate) fn project(pid: Pid) -> Option<String> {
-    let directory = fs::read_link(format!("/proc/{}/cwd", pid.0)).ok()?;
+/// The working directory.
+pub(crate) fn directory(pid: Pid) -> Option<PathBuf> {
+    fs::read_link(format!("/proc/{}/cwd", pid.0)).ok()
+}
+
+/// The name of the git root around a working directory, or its own name.
+pub(crate) fn project(directory: &Path) -> Option<String> {
     let root = directory.ancestors().take(MAX_DEPTH).find(|folder| folder.join(".git").exists());
-    base_name(root.unwrap_or(&directory))
+    base_name(root.unwrap_or(directory))
 }
 
 /// The base name of a program file, links followed.

@@ -64,11 +64,12 @@ pub enum PhaseWord {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum ReasonWord {
     Done,
     Permission,
     Question,
+    StartUp,
     Interrupted,
     Unknown,
 }
@@ -90,6 +91,7 @@ impl ReasonWord {
             Self::Done => "done",
             Self::Permission => "permission",
             Self::Question => "question",
+            Self::StartUp => "start-up",
             Self::Interrupted => "interrupted",
             Self::Unknown => "unknown",
         }
@@ -102,6 +104,7 @@ impl From<Reason> for ReasonWord {
             Reason::Done => Self::Done,
             Reason::Permission => Self::Permission,
             Reason::Question => Self::Question,
+            Reason::StartUp => Self::StartUp,
             Reason::Interrupted => Self::Interrupted,
             Reason::Unknown => Self::Unknown,
         }

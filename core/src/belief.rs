@@ -2,9 +2,10 @@
 //! and the phase that follows.
 //!
 //! ```text
-//!   status, title, progress ── trusted, fresh, confirmed ──┐
-//!   density ───────────────────────────────────────────────┼── best ──> phase
-//!   looks ─────────────────────────────────────────────────┘
+//!   status, note, title, progress ── trusted, fresh, confirmed ──┐
+//!   transcript ──────────────────────────────────────────────────┤
+//!   density ─────────────────────────────────────────────────────┼── best ──> phase
+//!   looks ───────────────────────────────────────────────────────┘
 //! ```
 
 use std::sync::Arc;
@@ -12,18 +13,18 @@ use std::time::Duration;
 
 use crate::blocked::{Block, Blocked};
 use crate::density::{Beginning, Density, Motion};
-use crate::evidence::{Announcement, Evidence, Progress, Says, Status, parse};
-use crate::{BootTime, EvidenceSource, Input, Phase, Profile, Reason, Silence, Wait};
-
-/// What a program announces is believed if it does not say otherwise for this
-/// long: agents change their mind within milliseconds while they start, and
-/// between two steps of a turn. A wait that is announced too early calls the
-/// person in vain, so it has to stand for longer.
-const CONFIRM_WORKING: Duration = Duration::from_millis(50);
-const CONFIRM_WAITING: Duration = Duration::from_millis(150);
+use crate::evidence::{
+    Announcement, CONFIRM_WAITING, CONFIRM_WORKING, Evidence, Piece, Progress, Says, Standing,
+    Status, parse,
+};
+use crate::turn::{Turn, Verdict};
+use crate::{BootTime, Entry, EvidenceSource, Input, Phase, Profile, Reason, Silence, Wait};
 
 /// A turn that ends so close to Esc or Ctrl-C was interrupted.
 const INTERRUPT: Duration = Duration::from_millis(1500);
+
+/// Terminals ring for typing errors too.
+const ANSWERS_KEY: Duration = Duration::from_millis(300);
 
 #[derive(Debug)]
 pub(crate) struct Belief {
@@ -33,11 +34,14 @@ pub(crate) struct Belief {
     evidence: Option<EvidenceSource>,
     decided_by: BootTime,
     status: Option<Announced>,
+    note: Option<Announced>,
     title: Option<Announced>,
     progress: Option<Announced>,
+    turn: Turn,
     density: Density,
     blocked: Blocked,
     wrote_at: BootTime,
+    typed_at: Option<BootTime>,
     interrupted_at: Option<BootTime>,
     /// All that was due until then has been decided.
     settled_at: BootTime,
@@ -88,9 +92,12 @@ impl Belief {
             evidence: None,
             decided_by: at,
             status: None,
+            note: None,
             title: None,
             progress: None,
+            turn: Turn::new(threshold),
             wrote_at: at,
+            typed_at: None,
             interrupted_at: None,
             settled_at: at,
         }
@@ -127,8 +134,39 @@ impl Belief {
     pub(crate) fn hear_input(&mut self, at: BootTime, input: Input) {
         self.density.input(at, input.enter);
         self.blocked.touch(at);
+        self.typed_at = Some(at);
+        if input.enter {
+            self.turn.enter(at);
+        }
         if input.escape || input.interrupt {
             self.interrupted_at = Some(at);
+            self.turn.stop(at);
+        }
+    }
+
+    /// A line was added to the transcript.
+    pub(crate) fn hear_entry(&mut self, at: BootTime, entry: Entry) {
+        self.turn.hear(at, entry);
+    }
+
+    /// The agent wrote down its status.
+    pub(crate) fn hear_note(&mut self, at: BootTime, status: &str, detail: &str) {
+        let says = self.profile.notes.as_ref().and_then(|notes| notes.read(status, detail));
+        self.note = says.map(|says| {
+            let heard = Announced::new(EvidenceSource::Note, at, says, self.note);
+            Announced { trust: Trust::Full, ..heard }
+        });
+    }
+
+    /// When the youngest of its living children was started.
+    pub(crate) fn hear_children(&mut self, youngest: Option<BootTime>) {
+        self.turn.set_tool(youngest);
+    }
+
+    /// It rang, or sent a notification: a hint that it waits.
+    pub(crate) fn hear_call(&mut self, at: BootTime) {
+        if self.typed_at.is_none_or(|key| at.since(key) > ANSWERS_KEY) {
+            self.density.hint(at);
         }
     }
 
@@ -166,6 +204,7 @@ impl Belief {
                 self.progress =
                     Some(Announced::new(EvidenceSource::Progress, at, says, self.progress));
             }
+            Some(Announcement::Notification) => self.hear_call(at),
             None => {}
         }
     }
@@ -203,6 +242,7 @@ impl Belief {
             [Some(announced.confirmed_at()), self.lapses_at(&announced)].into_iter().flatten()
         });
         announced
+            .chain(self.turn.deadlines(&self.density))
             .filter(|due| *due > self.settled_at)
             .chain(self.density.deadline())
             .chain(self.blocked.deadline())
@@ -220,7 +260,7 @@ impl Belief {
 
     /// What was announced and may be trusted, best first.
     fn announced(&self) -> impl Iterator<Item = Announced> {
-        [self.status, self.title, self.progress].into_iter().flatten()
+        [self.status, self.note, self.title, self.progress].into_iter().flatten()
     }
 
     fn lapses_at(&self, announced: &Announced) -> Option<BootTime> {
@@ -242,6 +282,11 @@ impl Belief {
             Some(announced) if now < announced.confirmed_at() => return Weighed::Pending,
             Some(announced) => return Weighed::Sure(announced.evidence()),
             None => {}
+        }
+        match self.turn.judge(now, &self.density) {
+            Verdict::Sure(evidence) => return Weighed::Sure(evidence),
+            Verdict::Pending => return Weighed::Pending,
+            Verdict::Nothing => {}
         }
         let doubted = self.announced().find(|announced| announced.trust == Trust::Doubted);
         let observed = self.observe().filter(|evidence| {
@@ -302,9 +347,11 @@ impl Belief {
         self.decided_by = evidence.at;
     }
 
-    /// A reason that was known is kept until somebody tells another.
+    /// What the best evidence leaves open, another may tell; a reason that was
+    /// known is kept until somebody tells another.
     fn reason(&self, told: Reason, evidence: Evidence) -> Reason {
-        if told != Reason::Unknown {
+        let told = if told == Reason::Unknown { self.turn.reason() } else { Some(told) };
+        if let Some(told) = told {
             return told;
         }
         match self.phase {
@@ -315,6 +362,8 @@ impl Belief {
             }
             Phase::Waiting(known) => known,
             Phase::Working if self.is_interrupt(evidence.since) => Reason::Interrupted,
+            // A status of its own for everything that it may ask.
+            Phase::Working if evidence.source == EvidenceSource::Note => Reason::Done,
             Phase::Working | Phase::Unknown | Phase::Exited => Reason::Unknown,
         }
     }

@@ -119,6 +119,11 @@ impl Density {
         self.motion
     }
 
+    /// When the picture last moved.
+    pub(crate) fn moved_at(&self) -> BootTime {
+        self.moved_at
+    }
+
     /// Whether this program has ever moved as one that works.
     pub(crate) fn has_worked(&self) -> bool {
         self.has_worked
@@ -152,6 +157,16 @@ impl Density {
         }
         self.run = None;
         self.calm.stop(at, ECHO);
+    }
+
+    /// It called the person. If it works on, it will have moved again before
+    /// the threshold has passed.
+    pub(crate) fn hint(&mut self, at: BootTime) {
+        self.expire(at);
+        let calm = self.calm.read(at);
+        self.shift_to(slot(calm));
+        self.slots = 0;
+        self.low_since = Some(self.low_since.map_or(calm, |low| low.min(calm)));
     }
 
     /// Sees that a rest has lasted.

@@ -3,21 +3,32 @@
 //! decided in `belief`.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::{BootTime, Reason};
 
+/// What a program announces is believed if it does not say otherwise for this
+/// long: agents change their mind within milliseconds while they start, and
+/// between two steps of a turn. A wait that is announced too early calls the
+/// person in vain, so it has to stand for longer.
+pub(crate) const CONFIRM_WORKING: Duration = Duration::from_millis(50);
+pub(crate) const CONFIRM_WAITING: Duration = Duration::from_millis(150);
+
 /// Where a belief comes from, best first.
 ///
-/// A source decides only while those before it are silent. Transcripts will
-/// stand between `Progress` and `Density`.
+/// A source decides only while those before it are silent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum EvidenceSource {
     /// The agent tells its state: `ESC ] 7501 ; state=working ST`.
     Osc7501,
+    /// The note of its status that the agent keeps for each process.
+    Note,
     /// The window's title, read with the profile's table.
     Title,
     /// A progress bar for the taskbar: `ESC ] 9 ; 4 ; 3 ST`.
     Progress,
+    /// The log of the conversation.
+    Transcript,
     /// How steadily the terminal's picture moves.
     Density,
     /// A thread sleeps until the terminal has input.
@@ -29,10 +40,12 @@ impl EvidenceSource {
     pub const fn rank(self) -> u8 {
         match self {
             Self::Osc7501 => 0,
-            Self::Title => 1,
-            Self::Progress => 2,
-            Self::Density => 4,
-            Self::Blocked => 5,
+            Self::Note => 1,
+            Self::Title => 2,
+            Self::Progress => 3,
+            Self::Transcript => 4,
+            Self::Density => 5,
+            Self::Blocked => 6,
         }
     }
 }
@@ -41,8 +54,10 @@ impl fmt::Display for EvidenceSource {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.pad(match self {
             Self::Osc7501 => "osc7501",
+            Self::Note => "note",
             Self::Title => "title",
             Self::Progress => "progress",
+            Self::Transcript => "transcript",
             Self::Density => "density",
             Self::Blocked => "blocked",
         })
@@ -67,12 +82,41 @@ pub(crate) struct Evidence {
     pub(crate) at: BootTime,
 }
 
+/// What one source says of a session, and what became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Piece {
+    pub source: EvidenceSource,
+    /// `None` if it cannot tell at present.
+    pub says: Option<Says>,
+    /// Since when it says so.
+    pub since: BootTime,
+    pub standing: Standing,
+}
+
+/// What became of a piece of evidence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Standing {
+    Decides,
+    /// A better one decides.
+    Outranked,
+    /// It was said a moment ago and may be taken back.
+    Unconfirmed,
+    /// This way has never told of work, so it may never do.
+    Untrusted,
+    /// Output went unseen since, so it may have been taken back.
+    Doubted,
+    /// It was not repeated for too long.
+    Lapsed,
+}
+
 /// What a sequence tells, before any rule of trust.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Announcement<'a> {
     Status(Status),
     Title(&'a str),
     Progress(Progress),
+    /// For the person, so a hint of waiting.
+    Notification,
 }
 
 /// The `state` of OSC 7501.
@@ -93,19 +137,23 @@ pub(crate) enum Progress {
 }
 
 /// Reads the text between `ESC ]` and its terminator. `None` where it tells
-/// nothing of the program's state: notifications, questions, unknown words.
+/// nothing of the program's state: questions, unknown words.
 pub(crate) fn parse(osc: &str) -> Option<Announcement<'_>> {
     let (number, text) = osc.split_once(';')?;
     match number {
         "0" | "2" => Some(Announcement::Title(text)),
-        "9" => parse_progress(text).map(Announcement::Progress),
+        "9" if text == "4" || text.starts_with("4;") => {
+            parse_progress(text).map(Announcement::Progress)
+        }
+        // iTerm2, kitty and urxvt.
+        "9" | "99" | "777" => Some(Announcement::Notification),
         "7501" => parse_status(text).map(Announcement::Status),
         _ => None,
     }
 }
 
 /// `4;STATE[;PERCENT]` as ConEmu defined it: 0 none, 1 normal, 2 error,
-/// 3 indeterminate, 4 paused. Any other text after `9;` is a notification.
+/// 3 indeterminate, 4 paused.
 fn parse_progress(text: &str) -> Option<Progress> {
     let mut fields = text.split(';');
     if fields.next() != Some("4") {
@@ -167,12 +215,13 @@ mod tests {
             ("9;4;0", Some(Announcement::Progress(Progress::None))),
             ("9;4;7", None),
             ("9;4", None),
-            ("9;4 files were changed", None),
-            ("9;Approval requested", None),
+            ("9;4 files were changed", Some(Announcement::Notification)),
+            ("9;Approval requested", Some(Announcement::Notification)),
             ("0;⠂ fix the bug", Some(Announcement::Title("⠂ fix the bug"))),
             ("2;a;b", Some(Announcement::Title("a;b"))),
             ("0;", Some(Announcement::Title(""))),
-            ("777;notify;Claude Code;waiting", None),
+            ("777;notify;Claude Code;waiting", Some(Announcement::Notification)),
+            ("99;i=1;waiting", Some(Announcement::Notification)),
             ("52;c;c2VjcmV0", None),
             ("", None),
         ];
@@ -184,7 +233,7 @@ mod tests {
     #[test]
     fn sources_are_ordered_by_rank() {
         use EvidenceSource::*;
-        let all = [Osc7501, Title, Progress, Density, Blocked];
+        let all = [Osc7501, Note, Title, Progress, Transcript, Density, Blocked];
         assert!(all.is_sorted_by(|a, b| a < b && a.rank() < b.rank()));
         assert_eq!(format!("{:>8}|{}", Title, Blocked), "   title|blocked");
     }

@@ -1,6 +1,6 @@
 //! What sources tell. Past tense, nothing decided.
 
-use crate::{BootTime, Owner, Pid, ProcessId, Tty};
+use crate::{BootTime, Entry, Owner, Pid, ProcessId, Tty};
 
 /// One thing that a source has learnt about the world.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,6 +12,8 @@ pub enum Fact {
         parent: Pid,
         agent: String,
         project: String,
+        /// Its working directory; empty where it cannot be read.
+        directory: String,
     },
     /// Which terminal controls the process; `None` for a headless run.
     Attached {
@@ -64,6 +66,41 @@ pub enum Fact {
         child: ProcessId,
     },
     Exited(ProcessId),
+    /// A line that tells of the turn was added to a transcript.
+    Transcribed {
+        transcript: Transcript,
+        entry: Entry,
+    },
+    /// An agent's own note of what one of its processes does was written.
+    Noted(Note),
+}
+
+/// The log of one conversation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transcript {
+    /// Name of the profile.
+    pub agent: String,
+    /// The file's name without its suffix.
+    pub name: String,
+    /// Where the conversation's process works; `None` where the log does not say.
+    pub directory: Option<String>,
+}
+
+/// What an agent wrote in the note of one process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// Name of the profile.
+    pub agent: String,
+    pub pid: Pid,
+    /// When the process started, in ticks of 10 ms since boot: a note may be
+    /// left over from another process of this number.
+    pub started_tick: u64,
+    /// [`Transcript::name`] of the conversation.
+    pub transcript: Option<String>,
+    /// The agent's words.
+    pub status: String,
+    /// What it waits for, if it does.
+    pub detail: String,
 }
 
 /// What keys were pressed, without saying which: the kernel side classifies

@@ -7,8 +7,8 @@ use std::time::Duration;
 use crate::belief::Belief;
 use crate::density::Beginning;
 use crate::{
-    Board, BootTime, Fact, Input, Owner, Phase, ProcessId, Profile, Profiles, Row, Sequence,
-    SessionId, Tty, Wait,
+    Board, BootTime, Entry, Fact, Input, Note, Owner, Phase, Pid, ProcessId, Profile, Profiles,
+    Row, Sequence, SessionId, Transcript, Tty, Wait,
 };
 
 /// How long an exited session stays on the board, and how long late facts
@@ -21,12 +21,24 @@ const FOUND: Duration = Duration::from_secs(2);
 /// More children than this are not counted.
 const MAX_CHILDREN: usize = 4096;
 
+/// More transcripts than this are not kept in mind: the one not heard of for
+/// longest goes.
+const MAX_TRANSCRIPTS: usize = 1024;
+
+/// A prompt is written down so soon after the Enter that sent it.
+const ENTER_TO_ENTRY: Duration = Duration::from_secs(2);
+
+/// A tick of `/proc/PID/stat`.
+const TICK_NANOS: u64 = 10_000_000;
+
 #[derive(Debug)]
 pub struct Model {
     profiles: Profiles,
     threshold: Duration,
     processes: BTreeMap<ProcessId, Process>,
     terminals: BTreeMap<u64, Terminal>,
+    /// Whose conversation each transcript is, and when it was last heard of.
+    transcripts: BTreeMap<String, (ProcessId, BootTime)>,
     /// The last rows of sessions that ended a moment ago.
     ended: BTreeMap<SessionId, Row>,
     /// Processes that ended a moment ago: a scan may still tell of them.
@@ -47,6 +59,7 @@ enum Due {
 struct Process {
     agent: String,
     project: String,
+    directory: String,
     profile: Arc<Profile>,
     beginning: Beginning,
     tty: Option<Tty>,
@@ -54,7 +67,11 @@ struct Process {
     /// Begins when it first wrote to its terminal or waited for it: a helper
     /// of the same name does neither.
     belief: Option<Belief>,
-    children: BTreeSet<ProcessId>,
+    /// With the moment when each was seen to start.
+    children: BTreeMap<ProcessId, BootTime>,
+    entered_at: Option<BootTime>,
+    /// What it wrote down of itself, should it not be a session yet.
+    note: Option<Note>,
     deadline: Option<BootTime>,
 }
 
@@ -72,6 +89,7 @@ impl Model {
             threshold,
             processes: BTreeMap::new(),
             terminals: BTreeMap::new(),
+            transcripts: BTreeMap::new(),
             ended: BTreeMap::new(),
             dead: BTreeSet::new(),
             deadlines: BTreeSet::new(),
@@ -83,8 +101,8 @@ impl Model {
     pub fn apply(&mut self, at: BootTime, fact: Fact) {
         self.expire(at);
         match fact {
-            Fact::Started { process, parent: _, agent, project } => {
-                self.start(at, process, agent, project);
+            Fact::Started { process, parent: _, agent, project, directory } => {
+                self.start(at, process, agent, project, directory);
             }
             Fact::Attached { process, tty } => self.attach(at, process, tty),
             Fact::Owned { tty, owner } => self.own(tty, &owner),
@@ -100,18 +118,16 @@ impl Model {
                 }
             }
             Fact::Looked { process, waits } => self.look(at, process, waits),
-            Fact::ChildStarted { process, child } => {
-                if let Some(process) = self.processes.get_mut(&process)
-                    && process.children.len() < MAX_CHILDREN
-                {
-                    process.children.insert(child);
+            Fact::ChildStarted { process, child } => self.change_children(at, process, |children| {
+                if children.len() < MAX_CHILDREN {
+                    children.insert(child, at);
                 }
-            }
-            Fact::ChildExited { process, child } => {
-                if let Some(process) = self.processes.get_mut(&process) {
-                    process.children.remove(&child);
-                }
-            }
+            }),
+            Fact::ChildExited { process, child } => self.change_children(at, process, |children| {
+                children.remove(&child);
+            }),
+            Fact::Transcribed { transcript, entry } => self.transcribe(at, transcript, entry),
+            Fact::Noted(note) => self.note(at, note),
             Fact::Exited(process) => self.exit(at, process),
         }
     }
@@ -153,12 +169,20 @@ impl Model {
         Board { rows }
     }
 
-    fn start(&mut self, at: BootTime, id: ProcessId, agent: String, project: String) {
+    fn start(
+        &mut self,
+        at: BootTime,
+        id: ProcessId,
+        agent: String,
+        project: String,
+        directory: String,
+    ) {
         if self.dead.contains(&id) {
             return;
         }
         let Some(profile) = self.profiles.get(&agent) else { return };
         if let Some(process) = self.processes.get_mut(&id) {
+            process.directory = directory;
             if process.agent == agent {
                 process.project = project;
                 return;
@@ -177,11 +201,14 @@ impl Model {
             profile: Arc::new(profile.clone()),
             agent,
             project,
+            directory,
             beginning: if found { Beginning::FoundRunning } else { Beginning::Fresh },
             tty: None,
             owner: None,
             belief: None,
-            children: BTreeSet::new(),
+            children: BTreeMap::new(),
+            entered_at: None,
+            note: None,
             deadline: None,
         };
         self.processes.insert(id, process);
@@ -237,9 +264,88 @@ impl Model {
     }
 
     fn input(&mut self, at: BootTime, tty: u64, input: Input) {
-        for process in self.on_terminal(tty) {
-            self.tell(at, process, |belief| belief.hear_input(at, input));
+        for id in self.on_terminal(tty) {
+            if input.enter
+                && let Some(process) = self.processes.get_mut(&id)
+            {
+                process.entered_at = Some(at);
+            }
+            self.tell(at, id, |belief| belief.hear_input(at, input));
         }
+    }
+
+    fn change_children(
+        &mut self,
+        at: BootTime,
+        id: ProcessId,
+        change: impl FnOnce(&mut BTreeMap<ProcessId, BootTime>),
+    ) {
+        let Some(process) = self.processes.get_mut(&id) else { return };
+        change(&mut process.children);
+        let youngest = process.children.values().max().copied();
+        self.tell(at, id, |belief| belief.hear_children(youngest));
+    }
+
+    fn transcribe(&mut self, at: BootTime, transcript: Transcript, entry: Entry) {
+        let writer = self.transcripts.get(&transcript.name).map(|(process, _)| *process);
+        let writer = writer.filter(|process| self.processes.contains_key(process));
+        let Some(process) = writer.or_else(|| self.find_writer(at, &transcript, entry)) else {
+            return;
+        };
+        self.assign(at, transcript.name, process);
+        self.tell(at, process, |belief| belief.hear_entry(at, entry));
+    }
+
+    /// Whose prompt it is that was written down: that of the one session whose
+    /// person has just pressed Enter.
+    fn find_writer(
+        &self,
+        at: BootTime,
+        transcript: &Transcript,
+        entry: Entry,
+    ) -> Option<ProcessId> {
+        if entry != Entry::Begun {
+            return None;
+        }
+        let may_have_written = |process: &Process| {
+            process.belief.is_some()
+                && process.agent == transcript.agent
+                && process.entered_at.is_some_and(|enter| at.since(enter) <= ENTER_TO_ENTRY)
+                && transcript.directory.as_ref().is_none_or(|it| *it == process.directory)
+        };
+        let mut found = self.processes.iter().filter(|(_, process)| may_have_written(process));
+        match (found.next(), found.next()) {
+            (Some((id, _)), None) => Some(*id),
+            _ => None,
+        }
+    }
+
+    fn assign(&mut self, at: BootTime, transcript: String, process: ProcessId) {
+        self.transcripts.insert(transcript, (process, at));
+        if self.transcripts.len() > MAX_TRANSCRIPTS {
+            let oldest = self.transcripts.iter().min_by_key(|(_, (_, at))| *at);
+            if let Some(oldest) = oldest.map(|(name, _)| name.clone()) {
+                self.transcripts.remove(&oldest);
+            }
+        }
+    }
+
+    fn note(&mut self, at: BootTime, note: Note) {
+        let is_same = |id: &ProcessId| {
+            id.pid == note.pid
+                && (id.started_at.as_nanos() / TICK_NANOS).abs_diff(note.started_tick) <= 1
+        };
+        let numbered = ProcessId { pid: note.pid, started_at: BootTime::default() };
+        let id = self.processes.range(numbered..).map(|(id, _)| *id).find(is_same);
+        let Some(id) = id else { return };
+        let Some(process) = self.processes.get_mut(&id).filter(|it| it.agent == note.agent) else {
+            return;
+        };
+        process.note = Some(note.clone());
+        if let Some(transcript) = note.transcript {
+            self.assign(at, transcript, id);
+        }
+        self.tell(at, id, |belief| belief.hear_note(at, &note.status, &note.detail));
     }
 
     /// A terminal does not tell who wrote; the last to be seen writing did.
@@ -249,8 +355,7 @@ impl Model {
         let Some(process) = terminal.wrote_last.or_else(only) else { return };
         match sequence {
             Sequence::Osc(osc) => self.tell(at, process, |belief| belief.hear_osc(at, osc)),
-            // Rung at any end of a turn and at typing errors alike.
-            Sequence::Bell => {}
+            Sequence::Bell => self.tell(at, process, |belief| belief.hear_call(at)),
         }
     }
 
@@ -298,7 +403,11 @@ impl Model {
             && process.belief.is_none()
         {
             let profile = Arc::clone(&process.profile);
-            process.belief = Some(Belief::new(profile, self.threshold, process.beginning, at));
+            let mut belief = Belief::new(profile, self.threshold, process.beginning, at);
+            if let Some(note) = &process.note {
+                belief.hear_note(at, &note.status, &note.detail);
+            }
+            process.belief = Some(belief);
         }
     }
 

@@ -26,6 +26,9 @@ pub enum Reason {
     Permission,
     /// It asks something else.
     Question,
+    /// It asks something before its first prompt: whether to trust a folder,
+    /// who the person is.
+    StartUp,
     /// The person stopped it.
     Interrupted,
     Unknown,

@@ -1,12 +1,11 @@
-//! What is known of each agent: how to recognise it and how to read its signs.
-//! All of it is data; the rules that use it are elsewhere. To teach the
-//! monitor a new agent, add a function like [`claude`] and name it in
-//! [`BUILTIN`].
+//! What can be known of an agent: how to recognise it and how to read its
+//! signs. No agent is known here: what is known of each is data, a file in
+//! `agents/`. The rules that use the signs are elsewhere.
 
 use std::time::Duration;
 
 use crate::evidence::Says;
-use crate::{Command, DensityRule, Reason, Waits};
+use crate::{Command, DensityRule, Notes, Transcripts, Waits};
 
 /// Programs that run another program's script: the agent's name comes second.
 const INTERPRETERS: &[&str] = &[
@@ -33,8 +32,6 @@ const CODE_OPTIONS: &[&str] = &["-e", "--eval", "-p", "--print", "-c"];
 /// The kernel cuts a thread's name after so many bytes (`TASK_COMM_LEN` - 1).
 const COMM_BYTES: usize = 15;
 
-const BUILTIN: &[fn() -> Profile] = &[claude, codex, gemini, qwen, opencode, aider, copilot];
-
 /// One agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Profile {
@@ -42,6 +39,8 @@ pub struct Profile {
     pub name: String,
     /// `Claude Code`.
     pub display_name: String,
+    /// `claude-code`: what badges call their source.
+    pub badge_source: String,
     /// Base names of its programs and scripts, without `.js`, `.exe` and such.
     pub programs: Vec<String>,
     /// Folders of its packages, for scripts with a name like `index.js`.
@@ -54,6 +53,9 @@ pub struct Profile {
     /// A progress bar that stands still on a screen that does, for so long,
     /// was forgotten; `None` where it never is.
     pub progress_lapses_after: Option<Duration>,
+    /// The logs of its conversations, and the notes of its status.
+    pub transcripts: Option<Transcripts>,
+    pub notes: Option<Notes>,
 }
 
 /// Runs of an agent's program that hold no conversation.
@@ -150,21 +152,6 @@ pub struct Profiles {
 }
 
 impl Profiles {
-    /// What the program itself knows of the agents called `names`; a generic
-    /// profile for each that it does not know.
-    pub fn builtin(names: &[String]) -> Self {
-        let known: Vec<Profile> = BUILTIN.iter().map(|build| build()).collect();
-        let mut profiles: Vec<Profile> = Vec::new();
-        for name in names {
-            if name.is_empty() || profiles.iter().any(|profile| profile.name == *name) {
-                continue;
-            }
-            let found = known.iter().find(|profile| profile.name == *name);
-            profiles.push(found.cloned().unwrap_or_else(|| generic(name)));
-        }
-        Self::new(profiles)
-    }
-
     pub fn new(profiles: Vec<Profile>) -> Self {
         let mut names: Vec<String> = Self::interpreters().map(String::from).collect();
         for program in profiles.iter().flat_map(|profile| &profile.programs) {
@@ -271,228 +258,47 @@ fn script(argv: &[String]) -> Option<usize> {
     None
 }
 
-fn words(words: &[&str]) -> Vec<String> {
-    words.iter().map(|word| (*word).to_owned()).collect()
-}
-
-fn title(text: &str, says: Says) -> (TitleStart, Says) {
-    (TitleStart::Text(text.to_owned()), says)
-}
-
-const RESTS: Says = Says::Waiting(Reason::Unknown);
-const ASKS: Says = Says::Waiting(Reason::Permission);
-
-/// A program of which nothing but the name is known.
-fn generic(name: &str) -> Profile {
-    Profile {
-        name: name.to_owned(),
-        display_name: name.to_owned(),
-        programs: words(&[name]),
-        packages: Vec::new(),
-        not_sessions: NotSessions::default(),
-        titles: Titles {
-            rules: vec![(TitleStart::Spinner, Says::Working)],
-            otherwise: Some(RESTS),
-            lapses_after: Some(Duration::from_secs(5)),
-        },
-        waits: Waits::Any,
-        silence: Silence::SaysNothing,
-        density: DensityRule::default(),
-        progress_lapses_after: None,
-    }
-}
-
-/// An event loop that animates while it works and is silent at rest.
-fn event_loop(name: &str, display_name: &str) -> Profile {
-    Profile {
-        display_name: display_name.to_owned(),
-        titles: Titles::default(),
-        waits: Waits::CanonicalRead,
-        silence: Silence::Waits,
-        ..generic(name)
-    }
-}
-
-fn claude() -> Profile {
-    Profile {
-        packages: words(&["claude-code"]),
-        not_sessions: NotSessions {
-            subcommands: words(&[
-                "auth",
-                "config",
-                "doctor",
-                "install",
-                "mcp",
-                "plugin",
-                "setup-token",
-                "update",
-            ]),
-            options: words(&["-p", "--print", "--bg-spare", "--version", "--help"]),
-            valued: words(&["--model", "--settings", "--mcp-config", "--append-system-prompt"]),
-        },
-        titles: Titles {
-            rules: vec![(TitleStart::Spinner, Says::Working), title("✳", RESTS)],
-            otherwise: None,
-            // It turns once a second; pauses of 3.6 s were seen.
-            lapses_after: Some(Duration::from_secs(10)),
-        },
-        // 2.1.197 leaves the bar running during a permission prompt.
-        progress_lapses_after: Some(Duration::from_secs(5)),
-        ..event_loop("claude", "Claude Code")
-    }
-}
-
-fn codex() -> Profile {
-    Profile {
-        packages: words(&["codex"]),
-        not_sessions: NotSessions {
-            subcommands: words(&[
-                "app-server",
-                "apply",
-                "cloud",
-                "completion",
-                "debug",
-                "e",
-                "exec",
-                "exec-server",
-                "features",
-                "login",
-                "logout",
-                "mcp",
-                "mcp-server",
-                "pid-update-loop",
-                "proto",
-                "responses-api-proxy",
-                "review",
-                "sandbox",
-                "stdio-to-uds",
-            ]),
-            options: words(&["--version", "--help"]),
-            valued: words(&[
-                "-a",
-                "-c",
-                "-C",
-                "-i",
-                "-m",
-                "-p",
-                "-s",
-                "--add-dir",
-                "--ask-for-approval",
-                "--cd",
-                "--config",
-                "--disable",
-                "--enable",
-                "--image",
-                "--model",
-                "--profile",
-                "--sandbox",
-            ]),
-        },
-        titles: Titles {
-            rules: vec![
-                (TitleStart::Spinner, Says::Working),
-                title("[ ! ] Action Required", ASKS),
-                title("[ . ] Action Required", ASKS),
-            ],
-            otherwise: Some(RESTS),
-            lapses_after: Some(Duration::from_secs(5)),
-        },
-        ..event_loop("codex", "Codex CLI")
-    }
-}
-
-fn gemini() -> Profile {
-    Profile {
-        packages: words(&["gemini-cli"]),
-        not_sessions: NotSessions {
-            subcommands: words(&["extensions", "hooks", "mcp", "skills"]),
-            options: words(&["-p", "--prompt", "--acp", "--experimental-acp", "--version"]),
-            valued: words(&["-m", "--model"]),
-        },
-        titles: Titles {
-            rules: vec![title("✦", Says::Working), title("◇", RESTS), title("✋", ASKS)],
-            otherwise: None,
-            lapses_after: None,
-        },
-        ..event_loop("gemini", "Gemini CLI")
-    }
-}
-
-fn qwen() -> Profile {
-    Profile {
-        packages: words(&["qwen-code"]),
-        not_sessions: NotSessions {
-            subcommands: words(&["extensions", "mcp"]),
-            options: words(&["-p", "--prompt", "--acp", "--experimental-acp", "--version"]),
-            valued: words(&["-m", "--model"]),
-        },
-        ..event_loop("qwen", "Qwen Code")
-    }
-}
-
-fn opencode() -> Profile {
-    Profile {
-        packages: words(&["opencode-ai"]),
-        not_sessions: NotSessions {
-            subcommands: words(&[
-                "acp",
-                "agent",
-                "auth",
-                "debug",
-                "export",
-                "github",
-                "import",
-                "mcp",
-                "models",
-                "run",
-                "serve",
-                "session",
-                "stats",
-                "uninstall",
-                "upgrade",
-                "web",
-            ]),
-            options: words(&["--version", "--help"]),
-            valued: words(&["-m", "--model"]),
-        },
-        ..event_loop("opencode", "OpenCode")
-    }
-}
-
-/// It stops to listen to its terminal while it works, so that a look tells.
-fn aider() -> Profile {
-    Profile {
-        packages: words(&["aider"]),
-        not_sessions: NotSessions {
-            subcommands: Vec::new(),
-            options: words(&["-m", "--message", "-f", "--message-file", "--gui", "--version"]),
-            valued: words(&["--model"]),
-        },
-        waits: Waits::Any,
-        ..event_loop("aider", "Aider")
-    }
-}
-
-fn copilot() -> Profile {
-    Profile {
-        packages: words(&["copilot"]),
-        not_sessions: NotSessions {
-            subcommands: Vec::new(),
-            options: words(&["-p", "--prompt", "--acp", "--version"]),
-            valued: words(&["--model"]),
-        },
-        ..event_loop("copilot", "Copilot CLI")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Reason;
 
-    fn all() -> Profiles {
-        let mut names: Vec<String> = BUILTIN.iter().map(|build| build().name).collect();
-        names.push("my-agent-with-a-long-name".to_owned());
-        Profiles::builtin(&names)
+    const RESTS: Says = Says::Waiting(Reason::Unknown);
+    const ASKS: Says = Says::Waiting(Reason::Permission);
+
+    fn words(words: &[&str]) -> Vec<String> {
+        words.iter().map(|word| (*word).to_owned()).collect()
+    }
+
+    fn named(name: &str) -> Profile {
+        Profile {
+            name: name.to_owned(),
+            display_name: name.to_owned(),
+            badge_source: "generic".to_owned(),
+            programs: words(&[name]),
+            packages: Vec::new(),
+            not_sessions: NotSessions::default(),
+            titles: Titles::default(),
+            waits: Waits::Any,
+            silence: Silence::SaysNothing,
+            density: DensityRule::default(),
+            progress_lapses_after: None,
+            transcripts: None,
+            notes: None,
+        }
+    }
+
+    fn profiles() -> Profiles {
+        let agent = Profile {
+            packages: words(&["agent-cli"]),
+            not_sessions: NotSessions {
+                subcommands: words(&["mcp"]),
+                options: words(&["-p", "--print"]),
+                valued: words(&["--model"]),
+            },
+            ..named("agent")
+        };
+        Profiles::new(vec![agent, named("repl-of-a-long-name")])
     }
 
     fn command(comm: &str, exe: &str, line: &str) -> Command {
@@ -503,55 +309,36 @@ mod tests {
     #[test]
     fn identifies_the_whole_table() {
         let table = [
-            ("claude", "claude.exe", "claude", Some("claude")),
-            ("claude", "claude.exe", "claude --resume abc", Some("claude")),
-            ("claude", "claude", "/home/u/.local/bin/claude explain -- -p", Some("claude")),
-            ("claude", "claude (deleted)", "claude", Some("claude")),
-            ("claude", "node", "claude", Some("claude")),
-            ("node", "node", "node --no-warnings /opt/bin/claude", Some("claude")),
-            ("node", "node", "node /opt/lib/@anthropic-ai/claude-code/cli.js", Some("claude")),
-            ("claude", "bun", "bun run /opt/bin/claude.js", Some("claude")),
-            (".claude-wrapped", ".claude-wrapped", "claude", Some("claude")),
-            (".claude-wrapped", "bun", "claude -p hello", None),
-            ("claude", "claude.exe", "claude -p hello", None),
-            ("claude", "claude.exe", "claude --print", None),
-            ("claude", "claude.exe", "claude --bg-spare", None),
-            ("claude", "claude.exe", "claude mcp serve", None),
-            ("claude", "claude.exe", "claude --model mcp", Some("claude")),
-            ("codex", "codex", "codex", Some("codex")),
-            ("codex", "codex", "codex resume --last", Some("codex")),
-            ("codex", "codex", "codex -p exec fix the tests", Some("codex")),
-            ("codex", "codex", "codex fix exec", Some("codex")),
-            ("codex", "codex", "codex -c model=o3 exec fix", None),
-            ("codex", "codex", "codex --config=model=o3 exec fix", None),
-            ("codex", "codex", "codex exec fix", None),
-            ("codex", "codex", "codex app-server --listen unix:x", None),
-            ("codex", "codex", "codex app-server pid-update-loop", None),
-            ("codex", "codex", "codex mcp-server", None),
-            ("node", "node", "node /usr/bin/codex", Some("codex")),
-            ("node", "node", "node /x/@openai/codex/bin/codex.js --yolo", Some("codex")),
-            (".codex-wrapped", ".codex-wrapped", "codex", Some("codex")),
-            (".codex-wrapped", "", "", Some("codex")),
-            ("", "claude (deleted)", "", Some("claude")),
-            ("codex-linux-san", "codex", "codex-linux-sandbox -- ls", Some("codex")),
-            ("node", "node", "node --max-old-space-size=4096 /usr/bin/gemini", Some("gemini")),
-            ("node", "node", "node /x/@google/gemini-cli/dist/index.js", Some("gemini")),
-            ("node", "node", "node /x/@google/gemini-cli/dist/index.js -p hi", None),
-            ("node", "node", "node --require ./claude.js server.js", None),
-            ("node", "node", "node -e claude", None),
+            ("agent", "agent", "agent", Some("agent")),
+            ("agent", "agent.exe (deleted)", "agent", Some("agent")),
+            ("agent", "node", "agent", Some("agent")),
+            ("node", "node", "node --no-warnings /opt/bin/agent", Some("agent")),
+            ("node", "node", "node -r hook.js /opt/bin/agent.js", Some("agent")),
+            ("node", "node", "node /opt/lib/agent-cli/dist/index.js", Some("agent")),
+            ("node", "node", "node /opt/lib/other-cli/dist/index.js", None),
+            ("node", "node", "node /opt/lib/agent-cli/dist/server.js", None),
+            ("node", "node", "node --require ./agent.js server.js", None),
+            ("node", "node", "node -e agent", None),
             ("node", "node", "node", None),
-            (".opencode-wrapp", ".opencode-wrapped", "opencode", Some("opencode")),
-            (".opencode-wrapp", "", "", Some("opencode")),
-            ("aider", "python3.12", "python3.12 /usr/bin/aider", Some("aider")),
-            ("python3", "python3", "python3 -m aider --no-git", Some("aider")),
-            ("python3", "python3.12", "python3 -c import-claude", None),
-            ("MainThread", "node", "node /usr/bin/copilot", Some("copilot")),
-            ("my-agent-with-a", "", "", Some("my-agent-with-a-long-name")),
-            ("vim", "vim", "vim claude", None),
-            ("claude-helper", "claude-helper", "claude-helper", None),
+            ("agent", "bun", "bun run /opt/bin/agent.js", Some("agent")),
+            ("python3", "python3.12", "python3 -m agent", Some("agent")),
+            ("python3", "python3.12", "python3 -c import-agent", None),
+            (".agent-wrapped", ".agent-wrapped", "agent", Some("agent")),
+            ("repl-of-a-long-", "", "", Some("repl-of-a-long-name")),
+            (".repl-of-a-long", "", "", Some("repl-of-a-long-name")),
+            ("repl-of-a-lon", "", "", None),
+            ("agent", "agent", "agent -p hello", None),
+            ("agent", "agent", "agent --print=yes", None),
+            ("agent", "agent", "agent explain -- -p", Some("agent")),
+            ("agent", "agent", "agent mcp serve", None),
+            ("agent", "agent", "agent explain mcp", Some("agent")),
+            ("agent", "agent", "agent --model mcp", Some("agent")),
+            ("agent", "agent", "agent --model=small mcp", None),
+            ("vim", "vim", "vim agent", None),
+            ("agent-helper", "agent-helper", "agent-helper", None),
             ("", "", "", None),
         ];
-        let profiles = all();
+        let profiles = profiles();
         for (comm, exe, line, expected) in table {
             let found = profiles.identify(&command(comm, exe, line));
             assert_eq!(found.map(|found| found.name.as_str()), expected, "{comm} {exe}: {line}");
@@ -559,57 +346,39 @@ mod tests {
     }
 
     #[test]
-    fn watches_only_what_was_asked_for() {
-        let profiles = Profiles::builtin(&words(&["codex", "codex", "repl", ""]));
-        let names: Vec<&str> = profiles.iter().map(|profile| profile.name.as_str()).collect();
-        assert_eq!(names, ["codex", "repl"]);
-        assert!(profiles.identify(&command("claude", "claude", "claude")).is_none());
-        assert_eq!(profiles.get("repl").unwrap().waits, Waits::Any);
-        assert!(profiles.get("claude").is_none());
-    }
-
-    #[test]
     fn names_all_that_may_be_executed() {
-        let profiles = Profiles::builtin(&words(&["claude"]));
+        let profiles = profiles();
         let names: Vec<&str> = profiles.names().collect();
-        for name in ["claude", "claude.exe", ".claude-wrapped", "node", "bun", "python3"] {
+        for name in ["agent", "agent.exe", "agent.js", ".agent-wrapped", "node", "bun", "python3"] {
             assert!(names.contains(&name), "{name}");
         }
     }
 
     #[test]
-    fn no_program_belongs_to_two_profiles() {
-        let mut programs: Vec<String> = BUILTIN.iter().flat_map(|build| build().programs).collect();
-        let count = programs.len();
-        programs.sort_unstable();
-        programs.dedup();
-        assert_eq!(programs.len(), count);
-    }
-
-    #[test]
-    fn reads_titles_by_the_table() {
+    fn the_first_rule_that_fits_the_title_counts() {
+        let titles = Titles {
+            rules: vec![
+                (TitleStart::Spinner, Says::Working),
+                (TitleStart::Text("!".to_owned()), ASKS),
+                (TitleStart::Text("!!".to_owned()), Says::Working),
+            ],
+            otherwise: Some(RESTS),
+            lapses_after: None,
+        };
         let table = [
-            ("claude", "⠂ fix the bug", Some(Says::Working)),
-            ("claude", "◑ fix the bug", Some(Says::Working)),
-            ("claude", "✳ fix the bug", Some(RESTS)),
-            ("claude", "user@host: ~", None),
-            ("claude", " ✳ fix the bug", Some(RESTS)),
-            ("claude", "", None),
-            ("codex", "⠋ proj", Some(Says::Working)),
-            ("codex", "[ ! ] Action Required | proj", Some(ASKS)),
-            ("codex", "[ . ] Action Required | proj", Some(ASKS)),
-            ("codex", "proj", Some(RESTS)),
-            ("codex", "", None),
-            ("gemini", "✦  Working… (proj)", Some(Says::Working)),
-            ("gemini", "◇  Ready (proj)", Some(RESTS)),
-            ("gemini", "✋  Action Required (proj)", Some(ASKS)),
-            ("qwen", "⠋ x", None),
-            ("my-agent-with-a-long-name", "◴ x", Some(Says::Working)),
+            ("⠂ fix the bug", Some(Says::Working)),
+            ("◑ fix the bug", Some(Says::Working)),
+            ("◴ fix the bug", Some(Says::Working)),
+            ("!! fix the bug", Some(ASKS)),
+            ("  ! fix the bug", Some(ASKS)),
+            ("fix the bug", Some(RESTS)),
+            ("  ", None),
+            ("", None),
         ];
-        let profiles = all();
-        for (agent, title, expected) in table {
-            let profile = profiles.get(agent).unwrap();
-            assert_eq!(profile.titles.read(title), expected, "{agent}: {title:?}");
+        for (title, expected) in table {
+            assert_eq!(titles.read(title), expected, "{title:?}");
         }
+        let silent = Titles { otherwise: None, ..titles };
+        assert_eq!(silent.read("fix the bug"), None);
     }
 }

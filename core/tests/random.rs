@@ -5,6 +5,7 @@ mod common;
 use std::time::Duration;
 
 use common::{agent, at, epoll, read, titled, tty};
+use ebpf_ai_monitor_agents::Agents;
 use ebpf_ai_monitor_core::*;
 
 const STORIES: u64 = 2_000;
@@ -79,7 +80,7 @@ impl Dice {
 
 fn model() -> Model {
     let names = ["claude", "codex", "repl"].map(String::from);
-    Model::new(Profiles::builtin(&names), Duration::from_millis(1_000))
+    Model::new(Agents::builtin().profiles(&names), Duration::from_millis(1_000))
 }
 
 /// A story as the daemon would live it: dated facts in order.

@@ -1,11 +1,13 @@
 //! What the user asks for. All of them are clients of the daemon's socket.
 
 mod list;
+mod replay;
 mod score;
 pub(crate) mod show;
 mod watch;
 
 pub(crate) use list::list;
+pub(crate) use replay::replay;
 pub(crate) use score::score;
 pub(crate) use watch::watch;
 

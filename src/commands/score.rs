@@ -6,10 +6,12 @@ use std::io::{Write as _, stdout};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ebpf_ai_monitor_core::{BootTime, Model, Phase, Profiles};
+use ebpf_ai_monitor_agents::Agents;
+use ebpf_ai_monitor_core::{BootTime, Model, Phase};
 use serde::Serialize;
 
 use super::Format;
+use super::replay::live;
 use crate::sources::replay::{self, Recording, State, Truth};
 
 /// How exactly the recordings know the truth.
@@ -82,10 +84,10 @@ struct Shown {
 
 /// Prints the score of each recording and of all together.
 pub(crate) fn score(files: &[PathBuf], threshold: Duration, format: Format) -> anyhow::Result<()> {
-    let profiles = Profiles::builtin(&AGENTS.map(String::from));
+    let profiles = Agents::builtin().profiles(&AGENTS.map(String::from));
     let mut scores = Vec::new();
     for file in files {
-        let recording = replay::read(file, |agent| profile_name(&profiles, agent))?;
+        let recording = replay::read(file, &profiles)?;
         let shown = watch(&recording, threshold);
         scores.push(Score::new(&recording.name, &recording.truths, &shown));
     }
@@ -102,38 +104,14 @@ pub(crate) fn score(files: &[PathBuf], threshold: Duration, format: Format) -> a
     Ok(())
 }
 
-/// `claude-code` is recorded where the profile is called `claude`.
-fn profile_name(profiles: &Profiles, agent: &str) -> String {
-    let is_same = |name: &str| {
-        agent == name || agent.strip_prefix(name).is_some_and(|rest| rest.starts_with('-'))
-    };
-    let known = profiles.iter().find(|profile| is_same(&profile.name));
-    known.map_or_else(|| agent.to_owned(), |profile| profile.name.clone())
-}
-
 /// Lives through the recording and notes what the board showed.
 fn watch(recording: &Recording, threshold: Duration) -> Vec<Shown> {
     let mut names = AGENTS.map(String::from).to_vec();
     names.push(recording.agent.clone());
-    let mut model = Model::new(Profiles::builtin(&names), threshold);
+    let model = Model::new(Agents::builtin().profiles(&names), threshold);
     let mut shown = vec![Shown { from: BootTime::default(), state: None }];
-    let end = recording.truths.iter().map(|truth| truth.until).max().unwrap_or_default();
-    for dated in &recording.facts {
-        run_until(&mut model, dated.at, &mut shown);
-        model.apply(dated.at, dated.fact.clone());
-        note(&model, dated.at, &mut shown);
-    }
-    run_until(&mut model, end, &mut shown);
+    live(recording, model, |at, model| note(model, at, &mut shown));
     shown
-}
-
-fn run_until(model: &mut Model, now: BootTime, shown: &mut Vec<Shown>) {
-    while let Some(due) = model.next_deadline()
-        && due <= now
-    {
-        model.expire(due);
-        note(model, due, shown);
-    }
 }
 
 fn note(model: &Model, at: BootTime, shown: &mut Vec<Shown>) {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::{Timestamp, tz::TimeZone};
 
-use crate::protocol::{PhaseWord, ReasonWord, RowLine};
+use crate::protocol::{ChangeLine, PhaseWord, ReasonWord, RowLine};
 use crate::sources::boot_time;
 
 /// `waiting (permission)`.
@@ -13,6 +13,15 @@ pub(crate) fn phase(row: &RowLine) -> String {
         None | Some(ReasonWord::Unknown) => row.phase.as_str().to_owned(),
         Some(reason) => format!("{} ({})", row.phase.as_str(), reason.as_str()),
     }
+}
+
+/// `codex 20417 pts/4 shop: working -> waiting (permission) by osc7501`.
+pub(crate) fn change(change: &ChangeLine) -> String {
+    let row = &change.row;
+    let from = change.from.map(|from| format!("{} -> ", from.as_str())).unwrap_or_default();
+    let evidence = row.evidence.as_ref().map(|it| format!(" by {it}")).unwrap_or_default();
+    let project = if row.project.is_empty() { String::new() } else { format!(" {}", harmless(&row.project)) };
+    format!("{} {} {}{project}: {from}{}{evidence}", row.agent, row.pid, row.tty, phase(row))
 }
 
 /// `42s`, `3m07s`, `2h05m`, `4d03h`: always two units, so that columns stay narrow.

@@ -36,16 +36,5 @@ fn print_changes(mut client: Client, format: Format) -> anyhow::Result<()> {
 }
 
 fn sentence(change: &ChangeLine) -> String {
-    let row = &change.row;
-    let from = change.from.map(|from| format!("{} -> ", from.as_str())).unwrap_or_default();
-    let evidence = row.evidence.as_ref().map(|it| format!(" by {it}")).unwrap_or_default();
-    format!(
-        "{} {} {} {} {}: {from}{}{evidence}",
-        show::clock(change.at_ns),
-        row.agent,
-        row.pid,
-        row.tty,
-        show::harmless(&row.project),
-        show::phase(row),
-    )
+    format!("{} {}", show::clock(change.at_ns), show::change(change))
 }

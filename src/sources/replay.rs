@@ -8,7 +8,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use ebpf_ai_monitor_core::{BootTime, Fact, Input, Pid, ProcessId, Sequence, Tty};
+use ebpf_ai_monitor_core::{
+    BootTime, Fact, Input, Pid, ProcessId, Profile, Profiles, Sequence, Transcript, Tty,
+};
 use serde::Deserialize;
 
 use super::Dated;
@@ -27,11 +29,14 @@ const STATE_BEARING: [&str; 6] = ["0", "2", "9", "99", "777", "7501"];
 /// Every recording is of one terminal.
 const TTY: u64 = 1;
 
+/// A log of prompts, slash commands among them, is no transcript.
+const PROMPTS: &str = "history.jsonl";
+
 /// What a recording holds, in order of time.
 #[derive(Clone, Debug)]
 pub struct Recording {
     pub name: String,
-    /// As the header calls it: `claude-code`.
+    /// The profile that the header means: `claude` where it says `claude-code`.
     pub agent: String,
     pub facts: Vec<Dated>,
     pub truths: Vec<Truth>,
@@ -90,13 +95,17 @@ enum Line {
         t: u64,
         pid: u32,
     },
+    Append {
+        t: u64,
+        file: String,
+        keys: Vec<(String, serde_json::Value)>,
+    },
     #[serde(other)]
     Other,
 }
 
-/// Reads a recording, packed with gzip or not. `profile` turns the header's
-/// name of the agent into that of a profile.
-pub fn read(path: &Path, profile: impl Fn(&str) -> String) -> anyhow::Result<Recording> {
+/// Reads a recording, packed with gzip or not.
+pub fn read(path: &Path, profiles: &Profiles) -> anyhow::Result<Recording> {
     let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     let mut text = String::new();
     if bytes.starts_with(&[0x1f, 0x8b]) {
@@ -108,10 +117,10 @@ pub fn read(path: &Path, profile: impl Fn(&str) -> String) -> anyhow::Result<Rec
         text = String::from_utf8(bytes)
             .with_context(|| format!("{} is neither gzip nor UTF-8", path.display()))?;
     }
-    parse(&text, profile).with_context(|| format!("cannot read {}", path.display()))
+    parse(&text, profiles).with_context(|| format!("cannot read {}", path.display()))
 }
 
-fn parse(text: &str, profile: impl Fn(&str) -> String) -> anyhow::Result<Recording> {
+fn parse(text: &str, profiles: &Profiles) -> anyhow::Result<Recording> {
     let mut lines = Vec::new();
     for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let line: Line =
@@ -123,7 +132,9 @@ fn parse(text: &str, profile: impl Fn(&str) -> String) -> anyhow::Result<Recordi
     };
     ensure!(*format == 1, "format {format} is not known, only 1 is");
     let truths = lines.iter().filter_map(Line::truth).collect();
-    let mut witness = Witness::new(&lines, *pid, profile(agent));
+    let profile = find_profile(profiles, agent);
+    let agent = profile.map_or(agent, |profile| &profile.name).clone();
+    let mut witness = Witness::new(&lines, *pid, agent.clone(), profile);
     let mut events: Vec<(u64, &Line)> =
         lines.iter().filter_map(|line| line.time().map(|t| (t, line))).collect();
     events.sort_by_key(|(t, _)| *t);
@@ -131,7 +142,15 @@ fn parse(text: &str, profile: impl Fn(&str) -> String) -> anyhow::Result<Recordi
         witness.see(BootTime::from_nanos(t), line);
     }
     witness.end();
-    Ok(Recording { name: name.clone(), agent: agent.clone(), facts: witness.facts, truths })
+    Ok(Recording { name: name.clone(), agent, facts: witness.facts, truths })
+}
+
+/// `claude-code` is recorded where the profile is called `claude`.
+fn find_profile<'a>(profiles: &'a Profiles, agent: &str) -> Option<&'a Profile> {
+    let is_same = |name: &str| {
+        agent == name || agent.strip_prefix(name).is_some_and(|rest| rest.starts_with('-'))
+    };
+    profiles.iter().find(|profile| is_same(&profile.name))
 }
 
 impl Line {
@@ -148,7 +167,8 @@ impl Line {
             | Self::In { t, .. }
             | Self::Fork { t, .. }
             | Self::Exec { t, .. }
-            | Self::Exit { t, .. } => Some(*t),
+            | Self::Exit { t, .. }
+            | Self::Append { t, .. } => Some(*t),
             Self::Header { .. } | Self::Truth { .. } | Self::Other => None,
         }
     }
@@ -159,16 +179,21 @@ impl Line {
             | Self::Fork { pid, .. }
             | Self::Exec { pid, .. }
             | Self::Exit { pid, .. } => Some(*pid),
-            Self::Header { .. } | Self::Truth { .. } | Self::In { .. } | Self::Other => None,
+            Self::Header { .. }
+            | Self::Truth { .. }
+            | Self::In { .. }
+            | Self::Append { .. }
+            | Self::Other => None,
         }
     }
 }
 
 /// Stands where the kernel side stands.
 #[derive(Debug)]
-struct Witness {
+struct Witness<'a> {
     session: ProcessId,
     agent: String,
+    profile: Option<&'a Profile>,
     is_started: bool,
     told_slot: Option<u128>,
     /// The last write, until quiet has been told.
@@ -178,14 +203,15 @@ struct Witness {
     facts: Vec<Dated>,
 }
 
-impl Witness {
-    fn new(lines: &[Line], pid: u32, agent: String) -> Self {
+impl<'a> Witness<'a> {
+    fn new(lines: &[Line], pid: u32, agent: String, profile: Option<&'a Profile>) -> Self {
         let pid = writer(lines, pid);
         let first = lines.iter().filter(|line| line.pid() == Some(pid)).find_map(Line::time);
         let started_at = BootTime::from_nanos(first.unwrap_or_default());
         Self {
             session: ProcessId { pid: Pid(pid), started_at },
             agent,
+            profile,
             is_started: false,
             told_slot: None,
             last_output: None,
@@ -200,7 +226,7 @@ impl Witness {
         if !self.is_started && line.pid() == Some(self.session.pid.0) {
             self.is_started = true;
             let (process, parent, agent) = (self.session, Pid(1), self.agent.clone());
-            self.tell(at, Fact::Started { process, parent, agent, project: String::new() });
+            self.tell(at, Fact::Started { process, parent, agent, project: String::new(), directory: String::new() });
             let tty = Some(Tty { id: TTY, name: "pts/0".to_owned() });
             self.tell(at, Fact::Attached { process, tty });
         }
@@ -221,7 +247,11 @@ impl Witness {
                     self.tell(at, Fact::ChildExited { process: self.session, child });
                 }
             }
-            Line::Fork { .. }
+            Line::Append { file, keys, .. } if file != PROMPTS => {
+                self.see_entry(at, file, keys);
+            }
+            Line::Append { .. }
+            | Line::Fork { .. }
             | Line::Exec { .. }
             | Line::Header { .. }
             | Line::Truth { .. }
@@ -242,6 +272,16 @@ impl Witness {
             if let Some(sequence) = self.scanner.scan(byte) {
                 self.facts.push(Dated { at, fact: Fact::Sequence { tty: TTY, sequence } });
             }
+        }
+    }
+
+    fn see_entry(&mut self, at: BootTime, file: &str, keys: &[(String, serde_json::Value)]) {
+        let transcripts = self.profile.and_then(|profile| profile.transcripts.as_ref());
+        let pairs = keys.iter().filter_map(|(key, text)| Some((key.as_str(), text.as_str()?)));
+        if let Some(entry) = transcripts.and_then(|it| it.read(pairs)) {
+            let (agent, name) = (self.agent.clone(), file.to_owned());
+            let transcript = Transcript { agent, name, directory: None };
+            self.tell(at, Fact::Transcribed { transcript, entry });
         }
     }
 

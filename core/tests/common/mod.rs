@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use ebpf_ai_monitor_agents::Agents;
 use ebpf_ai_monitor_core::*;
 
 /// The terminal on which stories play if they do not name another.
@@ -40,7 +41,7 @@ pub struct Teller {
 impl Teller {
     pub fn new(agents: &[&str], threshold: Duration) -> Self {
         let names: Vec<String> = agents.iter().map(|name| (*name).to_owned()).collect();
-        Self { model: Model::new(Profiles::builtin(&names), threshold) }
+        Self { model: Model::new(Agents::builtin().profiles(&names), threshold) }
     }
 
     pub fn tell(&mut self, millis: u64, fact: Fact) {

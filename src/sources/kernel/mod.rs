@@ -209,8 +209,10 @@ impl Kernel {
         }
         let watch = Watch { process, tty: None, terminal: 0, waits: None, is_quiet: true };
         self.watches.entry(process.pid).or_insert(watch);
-        let project = proc::project(process.pid).unwrap_or_default();
-        tell(inbox, at, Fact::Started { process, parent, agent, project })?;
+        let directory = proc::directory(process.pid).unwrap_or_default();
+        let project = proc::project(&directory).unwrap_or_default();
+        let directory = directory.to_string_lossy().into_owned();
+        tell(inbox, at, Fact::Started { process, parent, agent, project, directory })?;
         self.look(process.pid, inbox)
     }
 
