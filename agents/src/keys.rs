@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use ebpf_ai_monitor_core::{
-    DensityRule, NotSessions, Profile, Reason, Says, Silence, TitleStart, Titles, Waits,
+    DensityRule, NotSessions, Profile, PromptSign, Reason, Says, Silence, TitleStart, Titles, Waits,
 };
 
 use crate::document::{Read, Table, Value};
@@ -45,9 +45,13 @@ pub(crate) fn apply(mut file: Table<'_>, profile: &mut Profile) -> Read<()> {
         profile.waits =
             value.one_of(&[("any", Waits::Any), ("canonical-read", Waits::CanonicalRead)])?;
     }
+    if let Some(value) = file.take("prompt") {
+        profile.prompt =
+            value.one_of(&[("none", PromptSign::None), ("paste-mode", PromptSign::PasteMode)])?;
+    }
     if let Some(value) = file.take("silence") {
-        profile.silence = value
-            .one_of(&[("waits", Silence::Waits), ("says-nothing", Silence::SaysNothing)])?;
+        profile.silence =
+            value.one_of(&[("waits", Silence::Waits), ("says-nothing", Silence::SaysNothing)])?;
     }
     if let Some(value) = file.take("not_sessions") {
         not_sessions(value.table()?, &mut profile.not_sessions)?;

@@ -12,7 +12,7 @@ mod transcripts;
 use std::path::{Path, PathBuf};
 
 use ebpf_ai_monitor_core::{
-    DensityRule, NotSessions, Profile, Profiles, Silence, Titles, Waits,
+    DensityRule, NotSessions, Profile, Profiles, PromptSign, Silence, Titles, Waits,
 };
 
 use crate::document::{Read, Value};
@@ -208,6 +208,7 @@ fn blank() -> Profile {
         silence: Silence::SaysNothing,
         density: DensityRule::default(),
         progress_lapses_after: None,
+        prompt: PromptSign::None,
         transcripts: None,
         notes: None,
     }

@@ -145,6 +145,7 @@ fn reads_titles_by_the_table() {
         ("gemini", "✋  Action Required (proj)", Some(ASKS)),
         ("qwen", "⠋ x", None),
         ("my-agent-with-a-long-name", "◴ x", Some(Says::Working)),
+        ("my-agent-with-a-long-name", "x", Some(RESTS)),
     ];
     let profiles = all();
     for (agent, title, expected) in table {

@@ -8,20 +8,30 @@
 //!   looks ───────────────────────────────────────────────────────┘
 //! ```
 
+mod ladder;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::blocked::{Block, Blocked};
 use crate::density::{Beginning, Density, Motion};
 use crate::evidence::{
-    Announcement, CONFIRM_WAITING, CONFIRM_WORKING, Evidence, Piece, Progress, Says, Standing,
-    Status, parse,
+    Announcement, CONFIRM_WAITING, CONFIRM_WORKING, Evidence, Progress, Says, Status, parse,
 };
+use crate::redraw::{Drawn, Redraws};
 use crate::turn::{Turn, Verdict};
-use crate::{BootTime, Entry, EvidenceSource, Input, Phase, Profile, Reason, Silence, Wait};
+use crate::{
+    BootTime, Entry, EvidenceSource, Input, Mode, Phase, Profile, PromptSign, Reason, Silence, Wait,
+};
 
 /// A turn that ends so close to Esc or Ctrl-C was interrupted.
 const INTERRUPT: Duration = Duration::from_millis(1500);
+
+/// A line that was entered is taken so soon.
+const ENTER_TO_WORK: Duration = Duration::from_millis(300);
+
+/// A screen that begins to move so long after a prompt works without one.
+const PROMPT_TO_WORK: Duration = Duration::from_secs(1);
 
 /// Terminals ring for typing errors too.
 const ANSWERS_KEY: Duration = Duration::from_millis(300);
@@ -31,17 +41,23 @@ pub(crate) struct Belief {
     profile: Arc<Profile>,
     phase: Phase,
     since: BootTime,
+    /// What brought the phase.
     evidence: Option<EvidenceSource>,
+    /// What the phase rests on now; it may have changed since it was brought.
+    rests_on: Option<EvidenceSource>,
     decided_by: BootTime,
     status: Option<Announced>,
     note: Option<Announced>,
+    prompt: Option<Announced>,
     title: Option<Announced>,
     progress: Option<Announced>,
     turn: Turn,
     density: Density,
+    redraws: Redraws,
     blocked: Blocked,
     wrote_at: BootTime,
     typed_at: Option<BootTime>,
+    entered_at: Option<BootTime>,
     interrupted_at: Option<BootTime>,
     /// All that was due until then has been decided.
     settled_at: BootTime,
@@ -85,19 +101,23 @@ impl Belief {
     ) -> Self {
         Self {
             density: Density::new(profile.density, threshold, beginning, at),
+            redraws: Redraws::new(threshold),
             blocked: Blocked::new(profile.waits, threshold),
             profile,
             phase: Phase::Unknown,
             since: at,
             evidence: None,
+            rests_on: None,
             decided_by: at,
             status: None,
             note: None,
+            prompt: None,
             title: None,
             progress: None,
             turn: Turn::new(threshold),
             wrote_at: at,
             typed_at: None,
+            entered_at: None,
             interrupted_at: None,
             settled_at: at,
         }
@@ -112,7 +132,7 @@ impl Belief {
     }
 
     pub(crate) fn evidence(&self) -> Option<EvidenceSource> {
-        self.evidence
+        self.rests_on
     }
 
     pub(crate) fn decided_by(&self) -> BootTime {
@@ -122,20 +142,26 @@ impl Belief {
     pub(crate) fn hear_output(&mut self, at: BootTime) {
         self.wrote_at = self.wrote_at.max(at);
         self.density.output(at);
+        self.redraws.output(at);
         self.blocked.output(at);
     }
 
     pub(crate) fn hear_quiet(&mut self, last_output: BootTime) {
         self.wrote_at = self.wrote_at.max(last_output);
         self.density.quiet(last_output);
+        self.redraws.output(last_output);
         self.blocked.quiet(last_output);
     }
 
     pub(crate) fn hear_input(&mut self, at: BootTime, input: Input) {
         self.density.input(at, input.enter);
         self.blocked.touch(at);
+        // In a paste Enter is part of the text.
+        let is_alone = input.enter && input.bytes == 1;
+        self.redraws.input(at, is_alone, input.escape || input.interrupt);
         self.typed_at = Some(at);
         if input.enter {
+            self.entered_at = Some(at);
             self.turn.enter(at);
         }
         if input.escape || input.interrupt {
@@ -144,9 +170,33 @@ impl Belief {
         }
     }
 
+    /// Much of the screen was drawn at once.
+    pub(crate) fn hear_redraw(&mut self, at: BootTime) {
+        self.redraws.redraw(at);
+    }
+
     /// A line was added to the transcript.
     pub(crate) fn hear_entry(&mut self, at: BootTime, entry: Entry) {
         self.turn.hear(at, entry);
+    }
+
+    /// It switched bracketed paste. Full-screen programs do that once, and
+    /// again around an editor: only one that follows Enter tells of work.
+    pub(crate) fn hear_paste_mode(&mut self, at: BootTime, mode: Mode) {
+        if self.profile.prompt == PromptSign::None {
+            return;
+        }
+        let says = match mode {
+            Mode::Set => Says::Waiting(Reason::Unknown),
+            Mode::Reset => Says::Working,
+        };
+        let has_told = self.prompt.is_some_and(|old| old.trust != Trust::NotYet);
+        let follows_enter =
+            self.entered_at.is_some_and(|enter| at.since(enter) <= ENTER_TO_WORK);
+        let heard = Announced::new(EvidenceSource::Prompt, at, says, self.prompt);
+        let is_told = has_told || (says == Says::Working && follows_enter);
+        let trust = if is_told { Trust::Full } else { Trust::NotYet };
+        self.prompt = Some(Announced { trust, ..heard });
     }
 
     /// The agent wrote down its status.
@@ -176,7 +226,8 @@ impl Belief {
 
     /// Output went unseen, and with it perhaps a change of mind.
     pub(crate) fn hear_gap(&mut self) {
-        let announced = [&mut self.status, &mut self.title, &mut self.progress];
+        let announced =
+            [&mut self.status, &mut self.prompt, &mut self.title, &mut self.progress];
         for announced in announced.into_iter().flatten() {
             if announced.trust == Trust::Full {
                 announced.trust = Trust::Doubted;
@@ -243,6 +294,7 @@ impl Belief {
         });
         announced
             .chain(self.turn.deadlines(&self.density))
+            .chain(self.redraws.deadlines())
             .filter(|due| *due > self.settled_at)
             .chain(self.density.deadline())
             .chain(self.blocked.deadline())
@@ -251,6 +303,7 @@ impl Belief {
 
     fn decide(&mut self, now: BootTime) {
         self.density.expire(now);
+        self.redraws.expire(now);
         self.blocked.expire(now);
         self.settled_at = self.settled_at.max(now);
         if let Weighed::Sure(evidence) = self.weigh(self.settled_at) {
@@ -260,7 +313,7 @@ impl Belief {
 
     /// What was announced and may be trusted, best first.
     fn announced(&self) -> impl Iterator<Item = Announced> {
-        [self.status, self.note, self.title, self.progress].into_iter().flatten()
+        [self.status, self.note, self.prompt, self.title, self.progress].into_iter().flatten()
     }
 
     fn lapses_at(&self, announced: &Announced) -> Option<BootTime> {
@@ -274,9 +327,22 @@ impl Belief {
         announced.lapses_at
     }
 
+    /// A prompt stands, and yet the screen began to move as it does at work.
+    fn is_outrun(&self, announced: &Announced) -> bool {
+        let works_since = match self.density.motion() {
+            Some(Motion::Works { since, .. }) => Some(since),
+            Some(Motion::Rests { .. }) | None => None,
+        };
+        announced.source == EvidenceSource::Prompt
+            && announced.says != Says::Working
+            && works_since.is_some_and(|since| since > announced.since + PROMPT_TO_WORK)
+    }
+
     fn weigh(&self, now: BootTime) -> Weighed {
         let fresh = self.announced().find(|announced| {
-            announced.trust == Trust::Full && self.lapses_at(announced).is_none_or(|at| now < at)
+            announced.trust == Trust::Full
+                && self.lapses_at(announced).is_none_or(|at| now < at)
+                && !self.is_outrun(announced)
         });
         match fresh {
             Some(announced) if now < announced.confirmed_at() => return Weighed::Pending,
@@ -315,6 +381,7 @@ impl Belief {
                 blocked(rests, since)
             }
             (Some(Motion::Works { since, at }), _) => density(Says::Working, since, at),
+            _ if self.drawn().is_some() => self.drawn(),
             (Some(Motion::Rests { since, at }), _) if self.silence_tells() => {
                 density(rests, since, at)
             }
@@ -324,13 +391,29 @@ impl Belief {
         }
     }
 
+    /// What big redraws tell of an agent that should move and never did.
+    fn drawn(&self) -> Option<Evidence> {
+        if self.density.has_worked() || self.profile.silence == Silence::SaysNothing {
+            return None;
+        }
+        let (says, at) = match self.redraws.judge(self.settled_at)? {
+            Drawn::Prompt { at } => (Says::Working, at),
+            Drawn::Answer { at } => (Says::Waiting(Reason::Unknown), at),
+        };
+        Some(Evidence { source: EvidenceSource::Redraw, says, since: at, at })
+    }
+
     /// Whether this program would move if it worked. A look knows better.
     fn silence_tells(&self) -> bool {
-        let animates = self.profile.silence == Silence::Waits || self.density.has_worked();
-        animates && !self.blocked.tells_both()
+        self.animates() && !self.blocked.tells_both()
+    }
+
+    fn animates(&self) -> bool {
+        self.profile.silence == Silence::Waits || self.density.has_worked()
     }
 
     fn follow(&mut self, evidence: Evidence) {
+        self.rests_on = Some(evidence.source);
         let phase = match evidence.says {
             Says::Working => Phase::Working,
             Says::Waiting(reason) => Phase::Waiting(self.reason(reason, evidence)),

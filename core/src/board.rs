@@ -1,6 +1,6 @@
 //! What the user should see now.
 
-use crate::{BootTime, EvidenceSource, Owner, Phase, SessionId, Tty};
+use crate::{BootTime, EvidenceSource, Owner, Phase, Piece, SessionId, Tty};
 
 /// Every known session, oldest first. Two equal boards look the same.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,8 +21,11 @@ pub struct Row {
     /// When the agent entered this phase, which lies before the moment when
     /// that was known.
     pub since: BootTime,
-    /// What decided the phase; `None` while it is unknown.
+    /// What the phase rests on; `None` while it is unknown.
     pub evidence: Option<EvidenceSource>,
+    /// Every source that has something to tell, best first. If one decides, it
+    /// is `evidence`.
+    pub ladder: Vec<Piece>,
     /// The moment of the last fact that decided: for measuring delays.
     pub decided_by: BootTime,
     /// Direct children that run now.

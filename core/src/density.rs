@@ -249,7 +249,15 @@ impl Density {
     fn slots_to_work(&self, at: BootTime) -> u32 {
         let entered = self.entered_at.is_some_and(|enter| at.since(enter) < ENTER_HINT);
         let found = self.motion.is_none() && self.beginning == Beginning::FoundRunning;
-        if entered || found { self.rule.expected_slots } else { self.rule.working_slots }
+        // Before its first prompt a program that moves most likely starts up.
+        let starts = self.entered_at.is_none() && self.beginning == Beginning::Fresh;
+        if entered || found {
+            self.rule.expected_slots
+        } else if starts && !self.has_worked {
+            WINDOW
+        } else {
+            self.rule.working_slots
+        }
     }
 
     /// Marks the slots from `first` to `last`.

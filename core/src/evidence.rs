@@ -12,7 +12,7 @@ use crate::{BootTime, Reason};
 /// between two steps of a turn. A wait that is announced too early calls the
 /// person in vain, so it has to stand for longer.
 pub(crate) const CONFIRM_WORKING: Duration = Duration::from_millis(50);
-pub(crate) const CONFIRM_WAITING: Duration = Duration::from_millis(150);
+pub(crate) const CONFIRM_WAITING: Duration = Duration::from_millis(100);
 
 /// Where a belief comes from, best first.
 ///
@@ -23,12 +23,17 @@ pub enum EvidenceSource {
     Osc7501,
     /// The note of its status that the agent keeps for each process.
     Note,
+    /// It takes a line: bracketed paste is on.
+    Prompt,
     /// The window's title, read with the profile's table.
     Title,
     /// A progress bar for the taskbar: `ESC ] 9 ; 4 ; 3 ST`.
     Progress,
     /// The log of the conversation.
     Transcript,
+    /// Much of the screen was drawn after Enter, and again since: where
+    /// nothing ever moves.
+    Redraw,
     /// How steadily the terminal's picture moves.
     Density,
     /// A thread sleeps until the terminal has input.
@@ -41,11 +46,13 @@ impl EvidenceSource {
         match self {
             Self::Osc7501 => 0,
             Self::Note => 1,
-            Self::Title => 2,
-            Self::Progress => 3,
-            Self::Transcript => 4,
-            Self::Density => 5,
-            Self::Blocked => 6,
+            Self::Prompt => 2,
+            Self::Title => 3,
+            Self::Progress => 4,
+            Self::Transcript => 5,
+            Self::Redraw => 6,
+            Self::Density => 7,
+            Self::Blocked => 8,
         }
     }
 }
@@ -55,9 +62,11 @@ impl fmt::Display for EvidenceSource {
         out.pad(match self {
             Self::Osc7501 => "osc7501",
             Self::Note => "note",
+            Self::Prompt => "prompt",
             Self::Title => "title",
             Self::Progress => "progress",
             Self::Transcript => "transcript",
+            Self::Redraw => "redraw",
             Self::Density => "density",
             Self::Blocked => "blocked",
         })
@@ -233,7 +242,7 @@ mod tests {
     #[test]
     fn sources_are_ordered_by_rank() {
         use EvidenceSource::*;
-        let all = [Osc7501, Note, Title, Progress, Transcript, Density, Blocked];
+        let all = [Osc7501, Note, Prompt, Title, Progress, Transcript, Redraw, Density, Blocked];
         assert!(all.is_sorted_by(|a, b| a < b && a.rank() < b.rank()));
         assert_eq!(format!("{:>8}|{}", Title, Blocked), "   title|blocked");
     }

@@ -44,6 +44,11 @@ pub enum Fact {
         tty: u64,
         sequence: Sequence,
     },
+    /// Much was put out at once: 400 bytes or more in a slot of 125 ms (as of
+    /// [`Fact::Output`]), told once for each.
+    Redrawn {
+        tty: u64,
+    },
     /// Output of the terminal went unseen: a sequence may have been missed.
     Gap {
         tty: u64,
@@ -126,6 +131,15 @@ pub enum Sequence {
     /// The text between `ESC ]` and its terminator, at most 128 bytes, for
     /// the numbers 0, 2, 9, 99, 777 and 7501. Bad UTF-8 was replaced.
     Osc(String),
+    /// Bracketed paste: `ESC [ ? 2004 h` and `l`.
+    PasteMode(Mode),
+}
+
+/// How a mode of the terminal was switched: `DECSET`, `DECRST`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    Set,
+    Reset,
 }
 
 /// A thread of the process sleeps until its terminal has input.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::belief::Belief;
 use crate::density::Beginning;
 use crate::{
-    Board, BootTime, Entry, Fact, Input, Note, Owner, Phase, Pid, ProcessId, Profile, Profiles,
+    Board, BootTime, Entry, Fact, Input, Note, Owner, Phase, ProcessId, Profile, Profiles,
     Row, Sequence, SessionId, Transcript, Tty, Wait,
 };
 
@@ -112,6 +112,11 @@ impl Model {
             }
             Fact::Input { tty, input } => self.input(at, tty, input),
             Fact::Sequence { tty, sequence } => self.sequence(at, tty, &sequence),
+            Fact::Redrawn { tty } => {
+                if let Some(process) = self.writer_on(tty) {
+                    self.tell(at, process, |belief| belief.hear_redraw(at));
+                }
+            }
             Fact::Gap { tty, bytes: _ } => {
                 for process in self.on_terminal(tty) {
                     self.tell(at, process, Belief::hear_gap);
@@ -151,6 +156,11 @@ impl Model {
                 }
             }
         }
+    }
+
+    /// Whose conversation a transcript is, if that is known.
+    pub fn writer(&self, transcript: &str) -> Option<ProcessId> {
+        self.transcripts.get(transcript).map(|(process, _)| *process)
     }
 
     /// The next moment at which [`Model::expire`] has something to do.
@@ -288,7 +298,6 @@ impl Model {
 
     fn transcribe(&mut self, at: BootTime, transcript: Transcript, entry: Entry) {
         let writer = self.transcripts.get(&transcript.name).map(|(process, _)| *process);
-        let writer = writer.filter(|process| self.processes.contains_key(process));
         let Some(process) = writer.or_else(|| self.find_writer(at, &transcript, entry)) else {
             return;
         };
@@ -349,12 +358,19 @@ impl Model {
     }
 
     /// A terminal does not tell who wrote; the last to be seen writing did.
-    fn sequence(&mut self, at: BootTime, tty: u64, sequence: &Sequence) {
-        let Some(terminal) = self.terminals.get(&tty) else { return };
+    fn writer_on(&self, tty: u64) -> Option<ProcessId> {
+        let terminal = self.terminals.get(&tty)?;
         let only = || terminal.processes.first().copied().filter(|_| terminal.processes.len() == 1);
-        let Some(process) = terminal.wrote_last.or_else(only) else { return };
+        terminal.wrote_last.or_else(only)
+    }
+
+    fn sequence(&mut self, at: BootTime, tty: u64, sequence: &Sequence) {
+        let Some(process) = self.writer_on(tty) else { return };
         match sequence {
             Sequence::Osc(osc) => self.tell(at, process, |belief| belief.hear_osc(at, osc)),
+            Sequence::PasteMode(mode) => {
+                self.tell(at, process, |belief| belief.hear_paste_mode(at, *mode));
+            }
             Sequence::Bell => self.tell(at, process, |belief| belief.hear_call(at)),
         }
     }
@@ -368,6 +384,7 @@ impl Model {
             self.leave(id, tty.id);
         }
         self.end(at, process.row(id));
+        self.transcripts.retain(|_, (writer, _)| *writer != id);
         self.dead.insert(id);
         self.deadlines.insert((at + FAREWELL, Due::Bury(id)));
     }
@@ -377,7 +394,14 @@ impl Model {
         let Some(row) = row else { return };
         let session = row.session;
         let since = at.max(row.since);
-        let row = Row { phase: Phase::Exited, since, decided_by: at, children: 0, ..row };
+        let row = Row {
+            phase: Phase::Exited,
+            since,
+            ladder: Vec::new(),
+            decided_by: at,
+            children: 0,
+            ..row
+        };
         self.ended.insert(session, row);
         self.deadlines.insert((at + FAREWELL, Due::Forget(session)));
     }
@@ -446,6 +470,7 @@ impl Process {
             phase: belief.phase(),
             since: belief.since(),
             evidence: belief.evidence(),
+            ladder: belief.ladder(),
             decided_by: belief.decided_by(),
             children: u32::try_from(self.children.len()).unwrap_or(u32::MAX),
         })

@@ -48,6 +48,7 @@ pub struct Profile {
     pub not_sessions: NotSessions,
     pub titles: Titles,
     pub waits: Waits,
+    pub prompt: PromptSign,
     pub silence: Silence,
     pub density: DensityRule,
     /// A progress bar that stands still on a screen that does, for so long,
@@ -88,6 +89,15 @@ pub enum TitleStart {
     /// One picture of a spinner: braille dots, a turning circle or arc.
     Spinner,
     Text(String),
+}
+
+/// How a prompt that takes a line is told from work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PromptSign {
+    None,
+    /// Bracketed paste is on for the prompt only, as readline and
+    /// `prompt_toolkit` have it: a pasted line must not be entered by itself.
+    PasteMode,
 }
 
 /// What it means that an agent's screen does not move and never did.
@@ -283,6 +293,7 @@ mod tests {
             silence: Silence::SaysNothing,
             density: DensityRule::default(),
             progress_lapses_after: None,
+            prompt: PromptSign::None,
             transcripts: None,
             notes: None,
         }

@@ -2,7 +2,7 @@
 //! transcript) and the note of its status that it keeps for each process. How
 //! they are read is data of the profile; what follows is decided in `belief`.
 
-use crate::{Reason, Says};
+use crate::Says;
 
 /// What a line of a transcript tells of the turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -109,22 +109,10 @@ impl Notes {
     }
 }
 
-impl Entry {
-    /// What it says without a look at the screen; `None` for a tool's call,
-    /// which may wait for the person.
-    pub(crate) const fn says(self) -> Option<Says> {
-        match self {
-            Self::Begun | Self::Returned => Some(Says::Working),
-            Self::Called => None,
-            Self::Ended => Some(Says::Waiting(Reason::Done)),
-            Self::Aborted => Some(Says::Waiting(Reason::Interrupted)),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Reason;
 
     fn is(key: &str, text: &str) -> Mark {
         Mark { key: key.to_owned(), text: MarkText::Is(text.to_owned()) }

@@ -21,6 +21,8 @@ const STOP_SETTLES: Duration = Duration::from_millis(1000);
 const LAPSE: Duration = Duration::from_secs(8);
 /// Movement that begins so long after the written end is a new turn.
 const NEW_TURN: Duration = Duration::from_secs(1);
+/// A child that lives for so long is a tool; agents ask git many small things.
+const TOOL_LIVES: Duration = Duration::from_millis(300);
 /// A tool's process may start a little before its call is written.
 const TOOL_LEAD: Duration = Duration::from_millis(500);
 
@@ -67,6 +69,11 @@ impl Turn {
         self.tool_started_at = started_at;
     }
 
+    /// When a line was last added.
+    pub(crate) fn heard_at(&self) -> Option<BootTime> {
+        self.last.map(|(at, _)| at)
+    }
+
     /// Why the turn is the person's, if it is.
     pub(crate) fn reason(&self) -> Option<Reason> {
         match self.last?.1 {
@@ -86,6 +93,7 @@ impl Turn {
             rest.map(|rest| rest + self.threshold),
             rest.map(|rest| rest + LAPSE),
             self.stopped_at.map(|stop| stop + STOP_SETTLES),
+            self.tool_started_at.map(|tool| tool + TOOL_LIVES),
         ]
         .into_iter()
         .flatten()
@@ -118,7 +126,9 @@ impl Turn {
                     }
                 }
                 let rest = rest_since(density, at);
-                let has_tool = self.tool_started_at.is_some_and(|tool| tool + TOOL_LEAD >= at);
+                let has_tool = self
+                    .tool_started_at
+                    .is_some_and(|tool| tool + TOOL_LEAD >= at && now >= tool + TOOL_LIVES);
                 match (entry, rest) {
                     (Entry::Called, Some(rest)) if !has_tool && now >= rest + self.threshold => {
                         sure(Says::Waiting(Reason::Permission), rest)

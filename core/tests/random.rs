@@ -34,12 +34,13 @@ impl Dice {
     fn fact(&mut self, now: u64) -> Fact {
         let process = self.process();
         let tty_id = 1 + self.roll(2);
-        match self.roll(20) {
+        match self.roll(25) {
             0 | 1 => Fact::Started {
                 process,
                 parent: Pid(1),
                 agent: self.pick(&["claude", "codex", "repl", "unknown"]).to_owned(),
                 project: String::new(),
+                directory: String::new(),
             },
             2 | 3 => Fact::Attached { process, tty: self.pick(&[None, Some(1), Some(1)]).map(tty) },
             4..=8 => Fact::Output(process),
@@ -73,6 +74,37 @@ impl Dice {
             16 => Fact::Looked { process, waits: self.pick(&[None, read(), epoll()]) },
             17 => Fact::ChildStarted { process, child: agent(90, 0) },
             18 => Fact::ChildExited { process, child: agent(90, 0) },
+            19 => Fact::Redrawn { tty: tty_id },
+            20 => Fact::Sequence {
+                tty: tty_id,
+                sequence: match self.roll(3) {
+                    0 => Sequence::PasteMode(Mode::Set),
+                    1 => Sequence::PasteMode(Mode::Reset),
+                    _ => Sequence::Bell,
+                },
+            },
+            21 | 22 => Fact::Transcribed {
+                transcript: Transcript {
+                    agent: self.pick(&["claude", "codex"]).to_owned(),
+                    name: self.pick(&["a", "b"]).to_owned(),
+                    directory: None,
+                },
+                entry: self.pick(&[
+                    Entry::Begun,
+                    Entry::Called,
+                    Entry::Returned,
+                    Entry::Ended,
+                    Entry::Aborted,
+                ]),
+            },
+            23 => Fact::Noted(Note {
+                agent: "claude".to_owned(),
+                pid: process.pid,
+                started_tick: process.started_at.as_nanos() / 10_000_000,
+                transcript: self.pick(&[None, Some("b")]).map(str::to_owned),
+                status: self.pick(&["idle", "busy", "waiting", "asleep"]).to_owned(),
+                detail: self.pick(&["", "permission prompt"]).to_owned(),
+            }),
             _ => Fact::Exited(process),
         }
     }

@@ -24,9 +24,9 @@ fn codex_tells_its_state() {
     story.osc(2_001, "7501;state=idle:app=codex");
     story.osc(2_010, "7501;state=working:app=codex");
     story.osc(2_020, "7501;state=idle:app=codex");
-    story.expire(2_169);
+    story.expire(2_119);
     assert_eq!(story.phase(codex), Some(Phase::Unknown), "a moment is not believed");
-    story.expire(2_170);
+    story.expire(2_120);
     assert_eq!(story.phase(codex), Some(WAITING));
 
     story.osc(5_000, "7501;state=working:app=codex");

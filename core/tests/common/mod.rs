@@ -49,8 +49,9 @@ impl Teller {
     }
 
     pub fn started(&mut self, millis: u64, process: ProcessId, agent: &str) {
-        let (agent, project) = (agent.to_owned(), "proj".to_owned());
-        self.tell(millis, Fact::Started { process, parent: Pid(1), agent, project });
+        let (agent, project, directory) = (agent.to_owned(), "proj".to_owned(), "/proj".to_owned());
+        let parent = Pid(1);
+        self.tell(millis, Fact::Started { process, parent, agent, project, directory });
     }
 
     pub fn start(&mut self, millis: u64, process: ProcessId, agent: &str) {
