@@ -18,6 +18,7 @@ enum event_kind {
 	EVENT_INPUT,		/* input_event */
 	EVENT_SEQUENCE,		/* sequence_event */
 	EVENT_GAP,		/* gap_event */
+	EVENT_REDRAW,		/* redraw_event */
 	EVENT_KINDS,
 };
 
@@ -61,9 +62,17 @@ enum { SEQUENCE_LIMIT = 128 };
 
 struct sequence_event {
 	struct event_header header;
-	__u32 length;		/* 0: a bell */
+	__u32 length;		/* 0: a bell. From '?' on: a mode, `?2004h` */
 	__u32 reserved;
 	__u8 text[SEQUENCE_LIMIT];
+};
+
+/* Once in a slot, when so much was put out in it. */
+enum { REDRAW_BYTES = 400 };
+
+struct redraw_event {
+	struct event_header header;
+	__u64 bytes;		/* in this slot so far */
 };
 
 struct gap_event {
@@ -106,6 +115,7 @@ _Static_assert(sizeof(struct process_event) == 48, "the wire changed");
 _Static_assert(sizeof(struct output_event) == 40, "the wire changed");
 _Static_assert(sizeof(struct input_event) == 24, "the wire changed");
 _Static_assert(sizeof(struct sequence_event) == 152, "the wire changed");
+_Static_assert(sizeof(struct redraw_event) == 24, "the wire changed");
 _Static_assert(sizeof(struct gap_event) == 24, "the wire changed");
 _Static_assert(sizeof(struct look_record) == 40, "the wire changed");
 _Static_assert(sizeof(struct owner_record) == 32, "the wire changed");

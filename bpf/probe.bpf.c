@@ -16,6 +16,7 @@ struct output_event output_event_in_btf = {};
 struct input_event input_event_in_btf = {};
 struct sequence_event sequence_event_in_btf = {};
 struct gap_event gap_event_in_btf = {};
+struct redraw_event redraw_event_in_btf = {};
 struct look_record look_record_in_btf = {};
 struct owner_record owner_record_in_btf = {};
 
@@ -43,6 +44,9 @@ __u64 flush_work = 0;
 		}                                                               \
 		event;                                                          \
 	})
+
+/* User space is told of a writer, and of a redraw, once in each slot. */
+enum { OUTPUT_SLOT_NS = 125 * 1000 * 1000 };
 
 #include "scan.h"
 #include "tty.h"

@@ -13,7 +13,6 @@
 enum {
 	PIECE = 256,		/* bytes copied and scanned in one go */
 	CHAIN_STEPS = 512,	/* of PIECE bytes or one buffer each: > 64 KiB, a pty's limit */
-	LENGTH_LIMIT = 4096,	/* a longer sequence is none */
 };
 
 enum scan_state {
@@ -21,7 +20,15 @@ enum scan_state {
 	ESCAPE,			/* ESC */
 	OSC,			/* ESC ] ... */
 	OSC_ESCAPE,		/* ESC ] ... ESC */
+	CSI,			/* ESC [ and the first `length` bytes of PASTE_MODE */
 };
+
+/* The 8-bit forms of ESC [, ESC \ and ESC ], where they are no part of a UTF-8 character. */
+enum { C1_CSI = 0x9b, C1_ST = 0x9c, C1_OSC = 0x9d };
+
+/* `?2004`, then h or l: bracketed paste. The first byte is the lowest. */
+#define PASTE_MODE 0x343030323fULL
+enum { PASTE_MODE_BYTES = 5 };
 
 struct scan {
 	__u64 seen;		/* offset of the next byte to scan */
@@ -32,8 +39,11 @@ struct scan {
 	__u8 has_gap;
 	__u8 has_bell;
 	__u8 state;		/* enum scan_state */
+	__u8 utf8_left;		/* bytes of a character that are still to come */
+	__u8 reserved[3];
 	__u32 terminal;
-	__u32 reserved;
+	__u32 drawn;		/* bytes put out in `slot` */
+	__u64 slot;
 	__u8 text[SEQUENCE_LIMIT];
 	__u8 piece[PIECE + 8];
 };
@@ -126,15 +136,66 @@ static __always_inline void add(struct scan *scan, __u8 byte)
 {
 	__u32 length = scan->length;
 
-	if (length < SEQUENCE_LIMIT)
-		scan->text[length] = byte;
+	if (length >= SEQUENCE_LIMIT)
+		return;		/* cut; its end is still its own, and no bell */
+	scan->text[length] = byte;
 	scan->length = length + 1;
-	if (length >= LENGTH_LIMIT)
-		scan->state = GROUND;
+}
+
+static __noinline int end_paste_mode(struct scan *scan, __u8 byte)
+{
+	if (!scan)
+		return 0;
+	scan->state = GROUND;
+	if (byte != 'h' && byte != 'l')
+		return 0;
+	__builtin_memset(scan->text, 0, SEQUENCE_LIMIT);
+	for (int i = 0; i < PASTE_MODE_BYTES; i++)
+		scan->text[i] = PASTE_MODE >> (8 * i) & 0xff;
+	scan->text[PASTE_MODE_BYTES] = byte;
+	tell_sequence(scan, PASTE_MODE_BYTES + 1);
+	__builtin_memset(scan->text, 0, SEQUENCE_LIMIT);
+	return 0;
+}
+
+static __always_inline void begin_mode(struct scan *scan)
+{
+	scan->state = CSI;
+	scan->length = 0;
+}
+
+/* How many bytes of its character follow one that is no part of another. */
+static __always_inline __u8 utf8_follow(__u8 byte)
+{
+	if (byte < 0xc2 || byte > 0xf4)
+		return 0;
+	return byte < 0xe0 ? 1 : byte < 0xf0 ? 2 : 3;
+}
+
+/* Whether it goes on with a character; then it is no control, whatever it looks like. */
+static __always_inline bool goes_on(struct scan *scan, __u8 byte)
+{
+	if (scan->utf8_left && (byte & 0xc0) == 0x80) {
+		scan->utf8_left--;
+		return true;
+	}
+	scan->utf8_left = utf8_follow(byte);
+	return false;
 }
 
 static __always_inline void scan_byte(struct scan *scan, __u8 byte)
 {
+	if (!goes_on(scan, byte) && byte >= C1_CSI && byte <= C1_OSC) {
+		if (byte == C1_OSC)
+			begin_sequence(scan);
+		else if (byte == C1_CSI)
+			begin_mode(scan);
+		else if (scan->state == OSC)
+			end_sequence(scan);
+		else
+			scan->state = GROUND;
+		return;
+	}
 	switch (scan->state) {
 	case GROUND:
 		if (byte == 0x1b)
@@ -145,7 +206,19 @@ static __always_inline void scan_byte(struct scan *scan, __u8 byte)
 	case ESCAPE:
 		if (byte == ']')
 			begin_sequence(scan);
+		else if (byte == '[')
+			begin_mode(scan);
 		else if (byte != 0x1b)
+			scan->state = GROUND;
+		break;
+	case CSI:
+		if (byte == 0x1b)
+			scan->state = ESCAPE;
+		else if (scan->length >= PASTE_MODE_BYTES)
+			end_paste_mode(scan, byte);
+		else if (byte == (PASTE_MODE >> (8 * (scan->length & 7)) & 0xff))
+			scan->length++;
+		else
 			scan->state = GROUND;
 		break;
 	case OSC:
@@ -183,15 +256,30 @@ struct piece {
 	__u32 bytes;
 };
 
-/* Eight bytes at a time: text without ESC and BEL is passed over whole. */
+/* The same as `goes_on` byte by byte over a word without controls. */
+static __always_inline void pass_over(struct scan *scan, __u64 word)
+{
+	__u8 last = word >> 56, second = word >> 48, third = word >> 40;
+
+	scan->utf8_left = utf8_follow(last);
+	if (!scan->utf8_left && second >= 0xe0)
+		scan->utf8_left = utf8_follow(second) - 1;
+	else if (!scan->utf8_left && third >= 0xf0)
+		scan->utf8_left = utf8_follow(third) == 3;
+}
+
+/* Eight bytes at a time: text without a control is passed over whole. */
 static long scan_word(__u32 index, struct piece *piece)
 {
 	struct scan *scan = piece->scan;
 	__u32 at = index % (PIECE / 8) * 8;
 	__u64 word = *(__u64 *)(scan->piece + at);
 
-	if (scan->state == GROUND && !has_byte(word, 0x1b) && !has_byte(word, '\a'))
+	if (scan->state == GROUND && !has_byte(word, 0x1b) && !has_byte(word, '\a') &&
+	    !has_byte(word, C1_CSI) && !has_byte(word, C1_OSC)) {
+		pass_over(scan, word);
 		return 0;
+	}
 	for (int i = 0; i < 8; i++) {
 		if (at + i >= piece->bytes)
 			break;
@@ -214,6 +302,25 @@ static __always_inline int scan_piece(struct scan *scan, const void *from, __u64
 	piece.bytes = bytes;
 	bpf_loop((bytes + 7) / 8, scan_word, &piece, 0);
 	return 0;
+}
+
+/* Says when much was put out within a slot. */
+static __always_inline void count_drawn(struct scan *scan, __u64 bytes)
+{
+	__u64 slot = bpf_ktime_get_boot_ns() / OUTPUT_SLOT_NS;
+	struct redraw_event *event;
+	__u32 before = slot == scan->slot ? scan->drawn : 0;
+
+	scan->slot = slot;
+	scan->drawn = before + bytes;
+	if (before >= REDRAW_BYTES || scan->drawn < REDRAW_BYTES)
+		return;
+	event = RESERVE(struct redraw_event, EVENT_REDRAW);
+	if (!event)
+		return;		/* a look follows; redraws are the least of all evidence */
+	event->header.terminal = scan->terminal;
+	event->bytes = scan->drawn;
+	bpf_ringbuf_submit(event, 0);
 }
 
 struct walk {
@@ -302,7 +409,7 @@ static __noinline int look_at_output(struct work_struct *work, struct port *know
 	struct scan *scan;
 	struct walk walk = {};
 	__u32 terminal;
-	__u64 received;
+	__u64 received, seen;
 
 	if (!known)
 		return 0;
@@ -334,6 +441,7 @@ static __noinline int look_at_output(struct work_struct *work, struct port *know
 	scan->last_head = received;
 	if (scan->has_gap)
 		tell_gap(scan);
+	seen = scan->seen;
 
 	bpf_loop(read_buf_bytes() / PIECE + 2, scan_consumed, &walk, 0);
 	head = BPF_CORE_READ(port, buf.head);
@@ -342,6 +450,8 @@ static __noinline int look_at_output(struct work_struct *work, struct port *know
 	bpf_loop(CHAIN_STEPS, scan_chain, &walk, 0);
 
 	__builtin_memset(scan->piece, 0, sizeof(scan->piece));
+	if (scan->seen != seen)
+		count_drawn(scan, scan->seen - seen);
 	if (scan->has_bell) {
 		scan->has_bell = 0;
 		tell_sequence(scan, 0);

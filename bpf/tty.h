@@ -5,9 +5,6 @@
  * are looked at; an unwatched write costs one comparison.
  */
 
-/* User space is told of a writer once in each slot. */
-enum { OUTPUT_SLOT_NS = 125 * 1000 * 1000 };
-
 static __always_inline int tell_input(__u32 terminal, __u32 bytes, __u32 classes)
 {
 	struct input_event *event = RESERVE(struct input_event, EVENT_INPUT);

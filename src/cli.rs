@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use ebpf_ai_monitor_agents::Agents;
+use ebpf_ai_monitor_agents::{Agents, ProfileError};
 use nix::unistd::{Uid, User};
 use tracing::level_filters::LevelFilter;
 
@@ -14,6 +14,9 @@ use crate::{commands, daemon, sources};
 
 /// The command line or the configuration asks for what cannot be.
 const USAGE: u8 = 2;
+
+/// Below the directory of configurations.
+const AGENTS_DIR: &str = "ebpf-ai-monitor/agents";
 
 const LONGEST_THRESHOLD_MS: u64 = 3_600_000;
 
@@ -45,10 +48,16 @@ enum Command {
     Watch(ViewArgs),
     /// Show the sessions once
     List(ViewArgs),
+    /// Say how the state of a session is known: all evidence, best first
+    Explain(ExplainArgs),
+    /// Write what the daemon sees of a session to a file, for `replay` and `score`
+    Record(RecordArgs),
     /// Show what the boards would have been during a recording
     Replay(ReplayArgs),
     /// Say how right the rules are on recordings whose truth is known
     Score(ScoreArgs),
+    /// List the agents that are known, and check your profiles of them
+    Agents(AgentsArgs),
     /// The child's part of the self-test
     #[command(hide = true)]
     SelfTestTerminal,
@@ -69,6 +78,10 @@ struct RunArgs {
     #[arg(short, long, value_name = "NAME", num_args = 1..,
           default_values_t = ["claude".to_owned(), "codex".to_owned()])]
     processes: Vec<String>,
+
+    /// Where the user's own profiles are [default: ~/.config/ebpf-ai-monitor/agents]
+    #[arg(long, value_name = "DIR")]
+    agents_dir: Option<PathBuf>,
 
     /// What to log to standard error
     #[arg(short, long, value_enum, ignore_case = true, default_value = "INFO")]
@@ -94,6 +107,85 @@ struct ViewArgs {
     runtime_dir: Option<PathBuf>,
 }
 
+/// How a person names a session.
+#[derive(Debug, Args)]
+struct SessionArg {
+    /// A PID, a terminal like pts/4, or an agent of which only one runs
+    /// [default: the only session]
+    #[arg(value_name = "SESSION")]
+    session: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = EXPLAIN_EXAMPLES)]
+struct ExplainArgs {
+    #[command(flatten)]
+    of: SessionArg,
+
+    #[command(flatten)]
+    view: ViewArgs,
+}
+
+const EXPLAIN_EXAMPLES: &str = "\
+Examples:
+  ebpf-ai-monitor explain               the only session there is
+  ebpf-ai-monitor explain pts/4         the one on this terminal
+  ebpf-ai-monitor explain codex --json | jq '.evidence_ladder'
+
+The first source that is trusted decides. `outranked`: another decides;
+`unconfirmed`: said a moment ago; `untrusted`: it has never told of work;
+`doubted`: output went unseen since; `lapsed`: not repeated for too long.";
+
+#[derive(Debug, Args)]
+#[command(after_help = RECORD_EXAMPLES)]
+struct RecordArgs {
+    #[command(flatten)]
+    of: SessionArg,
+
+    /// Where to write; packed if it ends in .gz [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+
+    /// What the recording is called [default: after the file]
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+
+    /// Where the daemon's sockets are [default: $XDG_RUNTIME_DIR or /run/user/UID]
+    #[arg(long, value_name = "DIR")]
+    runtime_dir: Option<PathBuf>,
+}
+
+const RECORD_EXAMPLES: &str = "\
+Examples:
+  ebpf-ai-monitor record -o slow-tool.jsonl.gz    the only session there is
+  ebpf-ai-monitor record claude -o a.jsonl        until Ctrl-C or its exit
+  ebpf-ai-monitor record pts/4 | jq .ev
+  ebpf-ai-monitor replay slow-tool.jsonl.gz       what was seen, again
+
+It holds times and kinds of events. In titles and notifications letters and
+digits are x, but for the words by which the agent's state is known; keys,
+output, projects and directories are not in it. Add lines like
+  {\"t\":0,\"ev\":\"truth\",\"until\":9000000000,\"state\":\"waiting\"}
+by hand, in nanoseconds, and `score` says how right the rules are.";
+
+#[derive(Debug, Args)]
+struct AgentsArgs {
+    /// Print JSON
+    #[arg(short, long)]
+    json: bool,
+
+    #[command(flatten)]
+    own: OwnProfilesArgs,
+}
+
+#[derive(Debug, Args)]
+struct OwnProfilesArgs {
+    /// Where your own profiles are
+    /// [default: ebpf-ai-monitor/agents in $XDG_CONFIG_HOME or ~/.config]
+    #[arg(long, value_name = "DIR")]
+    agents_dir: Option<PathBuf>,
+}
+
 #[derive(Debug, Args)]
 struct ReplayArgs {
     /// A recording, plain or gzip
@@ -108,6 +200,9 @@ struct ReplayArgs {
     /// Print JSON, one object for each change
     #[arg(short, long)]
     json: bool,
+
+    #[command(flatten)]
+    own: OwnProfilesArgs,
 }
 
 #[derive(Debug, Args)]
@@ -124,6 +219,9 @@ struct ScoreArgs {
     /// Print JSON
     #[arg(short, long)]
     json: bool,
+
+    #[command(flatten)]
+    own: OwnProfilesArgs,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -159,15 +257,40 @@ pub fn main() -> ExitCode {
         Command::Run(args) => return run(args),
         Command::Watch(args) => commands::watch(&client_dirs(args.runtime_dir), args.json.into()),
         Command::List(args) => commands::list(&client_dirs(args.runtime_dir), args.json.into()),
+        Command::Explain(ExplainArgs { of, view }) => {
+            let dirs = client_dirs(view.runtime_dir);
+            commands::explain(&dirs, of.session.as_deref(), view.json.into())
+        }
+        Command::Record(args) => {
+            let (session, file, name) = (args.of.session, args.output, args.name);
+            let order = commands::Order { session, file, name };
+            commands::record(&client_dirs(args.runtime_dir), &order)
+        }
         Command::Replay(args) => {
-            let names: Vec<String> = Agents::builtin().names().map(String::from).collect();
+            let (agents, errors) = read_agents(args.own);
+            if !errors.is_empty() {
+                return refuse(&errors);
+            }
+            let names: Vec<String> = agents.names().map(String::from).collect();
             let threshold = Duration::from_millis(args.threshold);
-            let profiles = Agents::builtin().profiles(&names);
+            let profiles = agents.profiles(&names);
             commands::replay(&args.file, profiles, threshold, args.json.into())
         }
         Command::Score(args) => {
+            let (agents, errors) = read_agents(args.own);
+            if !errors.is_empty() {
+                return refuse(&errors);
+            }
             let threshold = Duration::from_millis(args.threshold);
-            commands::score(&args.files, threshold, args.json.into())
+            commands::score(&args.files, &agents, threshold, args.json.into())
+        }
+        Command::Agents(args) => {
+            let (agents, errors) = read_agents(args.own);
+            let listed = commands::agents(&agents, args.json.into());
+            if !errors.is_empty() {
+                return refuse(&errors);
+            }
+            listed
         }
         Command::SelfTestTerminal => sources::kernel::self_test_terminal(),
     };
@@ -190,7 +313,9 @@ fn run(args: RunArgs) -> ExitCode {
         Err(problem) => return fail(&problem, ExitCode::from(USAGE)),
     };
     let runtime_dir = args.runtime_dir.map_or(RuntimeDir::Default, RuntimeDir::At);
+    let default_dir = || user.dir.join(".config").join(AGENTS_DIR);
     let settings = daemon::Settings {
+        agents_dir: args.agents_dir.unwrap_or_else(default_dir),
         user,
         threshold: Duration::from_millis(args.threshold),
         processes: args.processes,
@@ -249,6 +374,26 @@ fn client_dirs(given: Option<PathBuf>) -> Vec<PathBuf> {
         Some(dir) => vec![dir],
         None => RuntimeDir::where_clients_look(),
     }
+}
+
+fn read_agents(own: OwnProfilesArgs) -> (Agents, Vec<ProfileError>) {
+    let dir = own.agents_dir.or_else(|| Some(config_dir()?.join(AGENTS_DIR)));
+    dir.map_or_else(|| (Agents::builtin(), Vec::new()), |dir| Agents::with_directory(&dir))
+}
+
+/// The caller's. By the XDG base directory specification a relative one does
+/// not count.
+fn config_dir() -> Option<PathBuf> {
+    let given = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from);
+    let given = given.filter(|dir| dir.is_absolute());
+    given.or_else(|| std::env::home_dir().map(|home| home.join(".config")))
+}
+
+fn refuse(errors: &[ProfileError]) -> ExitCode {
+    for error in errors {
+        fail(&error.to_string(), ExitCode::from(USAGE));
+    }
+    ExitCode::from(USAGE)
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

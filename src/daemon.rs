@@ -6,14 +6,15 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use ebpf_ai_monitor_agents::Agents;
 use ebpf_ai_monitor_core::{Board, Model};
 use nix::unistd::User;
 use sd_notify::NotifyState;
 use tracing::{debug, error, info, warn};
 
 use crate::privileges;
-use crate::runtime_dir::RuntimeDir;
-use crate::sinks::{Sink, journal::Journal, socket::Socket};
+use crate::runtime_dir::{self, RuntimeDir};
+use crate::sinks::{Sink, facts::Facts, journal::Journal, socket::Socket};
 use crate::sources::kernel::{Kernel, QuietTimer};
 use crate::sources::{self, Dated, boot_time};
 
@@ -26,6 +27,8 @@ pub(crate) struct Settings {
     pub(crate) user: User,
     pub(crate) threshold: Duration,
     pub(crate) processes: Vec<String>,
+    /// Of the user's own profiles.
+    pub(crate) agents_dir: PathBuf,
     pub(crate) output: Output,
 }
 
@@ -38,8 +41,8 @@ pub(crate) enum Output {
 /// Runs until a signal ends it or the kernel source fails.
 pub(crate) fn run(settings: Settings) -> anyhow::Result<()> {
     let uid = settings.user.uid.as_raw();
-    let profiles = ebpf_ai_monitor_agents::Agents::builtin().profiles(&settings.processes);
     check_start(&settings.user)?;
+    let profiles = read_agents(&settings)?.profiles(&settings.processes);
     // May be refused to who has two capabilities only; then as we are.
     let _ = rustix::process::setpriority_process(None, NICENESS);
 
@@ -55,12 +58,17 @@ pub(crate) fn run(settings: Settings) -> anyhow::Result<()> {
 
     // From here on this is the user's own process, and threads may start.
     let mut sinks: Vec<Box<dyn Sink>> = vec![Box::new(Journal)];
+    let mut teller = None;
     if let Output::Socket(runtime_dir) = settings.output {
-        let socket = Socket::open(&runtime_dir.resolve(uid))?;
-        end_on_signal(Some(socket.path().to_owned()))?;
+        let runtime_dir = runtime_dir.resolve(uid);
+        runtime_dir::make(&runtime_dir)?;
+        let socket = Socket::open(&runtime_dir)?;
+        let facts = Facts::open(&runtime_dir, profiles.clone())?;
+        end_on_signal(vec![socket.path().to_owned(), facts.path().to_owned()])?;
         sinks.push(Box::new(socket));
+        teller = Some(facts);
     } else {
-        end_on_signal(None)?;
+        end_on_signal(Vec::new())?;
     }
     let (inbox, facts) = sources::channel();
     thread::Builder::new().name("kernel".into()).spawn(move || {
@@ -76,7 +84,7 @@ pub(crate) fn run(settings: Settings) -> anyhow::Result<()> {
     if let Err(error) = sd_notify::notify(&[NotifyState::Ready]) {
         warn!("cannot tell systemd that we are ready: {error}");
     }
-    draw(&facts, Model::new(profiles, settings.threshold), &mut sinks)
+    draw(&facts, Model::new(profiles, settings.threshold), &mut sinks, teller.as_ref())
 }
 
 /// What must hold before anything is loaded, each with what to do about it.
@@ -103,27 +111,47 @@ fn check_start(user: &User) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The user's own profiles are read with the user's rights only: what lies there
+/// may be a link to a file that is none of the user's business.
+fn read_agents(settings: &Settings) -> anyhow::Result<Agents> {
+    let read = || Agents::with_directory(&settings.agents_dir);
+    let (agents, errors) = privileges::as_user(&settings.user, read)?;
+    for problem in errors {
+        error!("{problem}");
+    }
+    Ok(agents)
+}
+
 /// One thread owns the model, and only this loop touches it: there is nothing
 /// to lock and nothing to await.
 fn draw(
     facts: &Receiver<Dated>,
     mut model: Model,
     sinks: &mut [Box<dyn Sink>],
+    teller: Option<&Facts>,
 ) -> anyhow::Result<()> {
     let mut shown = Board::default();
     loop {
         let patience = model.next_deadline().map(|deadline| deadline.since(boot_time()));
-        match facts.recv_timeout(patience.unwrap_or(Duration::MAX)) {
+        let told = match facts.recv_timeout(patience.unwrap_or(Duration::MAX)) {
             Ok(Dated { at, fact }) => {
                 debug!("{fact:?}");
+                let listened = teller.filter(|teller| teller.has_readers());
+                let told = listened.map(|teller| (teller, at, fact.clone()));
                 model.apply(at, fact);
+                told
             }
-            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => bail!("the kernel source has stopped"),
-        }
+        };
         model.expire(boot_time());
 
         let board = model.board();
+        if let Some((teller, at, fact)) = told
+            && let Err(error) = teller.tell(at, &fact, &model, &board)
+        {
+            warn!("facts: {error:#}");
+        }
         if board != shown {
             for sink in &mut *sinks {
                 // One sink's failure must not silence the others.
@@ -136,15 +164,15 @@ fn draw(
     }
 }
 
-/// Takes the socket away before the end, so that nobody finds a dead one.
-fn end_on_signal(socket: Option<PathBuf>) -> anyhow::Result<()> {
+/// Takes the sockets away before the end, so that nobody finds a dead one.
+fn end_on_signal(sockets: Vec<PathBuf>) -> anyhow::Result<()> {
     use signal_hook::consts::{SIGINT, SIGTERM};
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])
         .context("cannot wait for signals")?;
     thread::Builder::new().name("signals".into()).spawn(move || {
         if signals.forever().next().is_some() {
             let _ = sd_notify::notify(&[NotifyState::Stopping]);
-            if let Some(socket) = socket {
+            for socket in sockets {
                 let _ = std::fs::remove_file(socket);
             }
             std::process::exit(0);

@@ -1,9 +1,10 @@
-//! From root, or from two capabilities, to the watched user: for good.
+//! From root, or from two capabilities, to the watched user: for good, and
+//! before that for a moment.
 
 use std::ffi::CString;
 
 use anyhow::Context as _;
-use nix::unistd::User;
+use nix::unistd::{Gid, Uid, User};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set, set_capabilities,
@@ -35,6 +36,43 @@ fn kept_on(release: &str) -> CapabilitySet {
     let mut numbers = release.split(['.', '-']).map_while(|it| it.parse::<u32>().ok());
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     if version >= NEEDS_NONE_SINCE { CapabilitySet::empty() } else { NEEDED }
+}
+
+/// Lets `act` do no more than `user` may, and is root again afterwards. Who is
+/// not root acts as they are.
+///
+/// To be called while there is one thread, as [`become_user`].
+pub(crate) fn as_user<T>(user: &User, act: impl FnOnce() -> T) -> anyhow::Result<T> {
+    if !is_root() {
+        return Ok(act());
+    }
+    let groups = nix::unistd::getgroups().context("cannot read our groups")?;
+    // Before the first step: it takes back however many were made.
+    let _way_back = WayBack { gid: Gid::effective(), groups };
+    let name = CString::new(user.name.as_str()).context("the user's name holds a zero byte")?;
+    nix::unistd::initgroups(&name, user.gid).context("cannot take the user's groups")?;
+    nix::unistd::setegid(user.gid).context("cannot take the group")?;
+    nix::unistd::seteuid(user.uid).context("cannot take the user")?;
+    Ok(act())
+}
+
+/// Takes back root and root's groups when it is dropped.
+struct WayBack {
+    gid: Gid,
+    groups: Vec<Gid>,
+}
+
+impl Drop for WayBack {
+    fn drop(&mut self) {
+        // The user first: only root may take groups.
+        let is_back = nix::unistd::seteuid(Uid::from_raw(0))
+            .and_then(|()| nix::unistd::setegid(self.gid))
+            .and_then(|()| nix::unistd::setgroups(&self.groups));
+        if is_back.is_err() {
+            // Half root and half the user is no one to go on as.
+            std::process::abort();
+        }
+    }
 }
 
 /// Becomes `user` with no more than `kept`. There is no way back: no setuid

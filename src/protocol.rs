@@ -1,7 +1,11 @@
-//! What goes over the socket and out of `--json`: one JSON object a line.
+//! What goes over the sockets and out of `--json`: one JSON object a line.
 
-use ebpf_ai_monitor_core::{Board, BootTime, Phase, Reason, Row};
+mod fact;
+
+use ebpf_ai_monitor_core::{Board, BootTime, Phase, Piece, Reason, Row, Says, Standing};
 use serde::{Deserialize, Serialize};
+
+pub use fact::{About, EntryWord, Event, FactLine, Greeting, Keys, Look, ModeWord, WaitWord};
 
 /// Grows when a field changes its meaning or goes; not when one is added.
 pub const VERSION: u32 = 1;
@@ -23,6 +27,9 @@ pub struct RowLine {
     pub started_at_ns: u64,
     /// As in `ps`.
     pub tty: String,
+    /// Given out by the kernel side and not used twice.
+    #[serde(default)]
+    pub tty_id: u64,
     /// What holds the other end of it, by the kernel's name: `tmux: server`.
     pub owner: Option<String>,
     pub owner_pid: Option<u32>,
@@ -34,12 +41,41 @@ pub struct RowLine {
     pub reason: Option<ReasonWord>,
     /// When the phase began.
     pub since_ns: u64,
-    /// What decided it.
+    /// What it rests on.
     pub evidence: Option<String>,
+    /// Every source that has something to tell, best first.
+    #[serde(default)]
+    pub evidence_ladder: Vec<PieceLine>,
     /// The moment of the kernel's event that decided it.
     pub decided_by_ns: u64,
     /// Direct children that run now.
     pub children: u32,
+}
+
+/// What one source says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PieceLine {
+    /// 0 is the best.
+    pub rank: u8,
+    pub source: String,
+    /// `null` if it cannot tell at present.
+    pub says: Option<PhaseWord>,
+    pub reason: Option<ReasonWord>,
+    /// Since when it says so.
+    pub since_ns: u64,
+    pub standing: StandingWord,
+}
+
+/// What became of what a source says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StandingWord {
+    Decides,
+    Outranked,
+    Unconfirmed,
+    Untrusted,
+    Doubted,
+    Lapsed,
 }
 
 /// One change of one session, as `watch --json` prints it.
@@ -111,6 +147,37 @@ impl From<Reason> for ReasonWord {
     }
 }
 
+impl From<Standing> for StandingWord {
+    fn from(standing: Standing) -> Self {
+        match standing {
+            Standing::Decides => Self::Decides,
+            Standing::Outranked => Self::Outranked,
+            Standing::Unconfirmed => Self::Unconfirmed,
+            Standing::Untrusted => Self::Untrusted,
+            Standing::Doubted => Self::Doubted,
+            Standing::Lapsed => Self::Lapsed,
+        }
+    }
+}
+
+impl From<&Piece> for PieceLine {
+    fn from(piece: &Piece) -> Self {
+        let (says, reason) = match piece.says {
+            None => (None, None),
+            Some(Says::Working) => (Some(PhaseWord::Working), None),
+            Some(Says::Waiting(reason)) => (Some(PhaseWord::Waiting), Some(reason.into())),
+        };
+        Self {
+            rank: piece.source.rank(),
+            source: piece.source.to_string(),
+            says,
+            reason,
+            since_ns: piece.since.as_nanos(),
+            standing: piece.standing.into(),
+        }
+    }
+}
+
 impl BoardLine {
     pub fn new(at: BootTime, board: &Board) -> Self {
         Self {
@@ -154,6 +221,7 @@ impl From<&Row> for RowLine {
             pid: row.session.process.pid.0,
             started_at_ns: row.session.process.started_at.as_nanos(),
             tty: row.tty.name.clone(),
+            tty_id: row.tty.id,
             owner: row.owner.as_ref().map(|owner| owner.comm.clone()),
             owner_pid: row.owner.as_ref().map(|owner| owner.process.pid.0),
             agent: row.agent.clone(),
@@ -162,6 +230,7 @@ impl From<&Row> for RowLine {
             reason,
             since_ns: row.since.as_nanos(),
             evidence: row.evidence.map(|evidence| evidence.to_string()),
+            evidence_ladder: row.ladder.iter().map(PieceLine::from).collect(),
             decided_by_ns: row.decided_by.as_nanos(),
             children: row.children,
         }

@@ -1,11 +1,15 @@
 //! Where the daemon and its clients meet.
 
-use std::os::unix::fs::MetadataExt as _;
+use std::fs;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
 
 /// The daemon's own folder in the runtime directory.
 const FOLDER: &str = "ebpf-ai-monitor";
 const SOCKET: &str = "socket";
+const FACTS: &str = "facts";
 
 #[derive(Clone, Debug)]
 pub(crate) enum RuntimeDir {
@@ -43,6 +47,27 @@ pub(crate) fn folder(runtime_dir: &Path) -> PathBuf {
 
 pub(crate) fn socket(runtime_dir: &Path) -> PathBuf {
     folder(runtime_dir).join(SOCKET)
+}
+
+/// Where the daemon tells facts.
+pub(crate) fn facts(runtime_dir: &Path) -> PathBuf {
+    folder(runtime_dir).join(FACTS)
+}
+
+/// Makes the daemon's folder, mode 0700.
+pub(crate) fn make(runtime_dir: &Path) -> anyhow::Result<()> {
+    make_private(runtime_dir)?;
+    make_private(&folder(runtime_dir))
+}
+
+/// Makes a directory for us alone where there is none.
+fn make_private(path: &Path) -> anyhow::Result<()> {
+    let made = fs::DirBuilder::new().mode(0o700).create(path);
+    if !is_own_directory(path, rustix::process::geteuid().as_raw()) {
+        made.with_context(|| format!("cannot make the directory {}", path.display()))?;
+        bail!("{} is not a directory of this user: remove it", path.display());
+    }
+    Ok(())
 }
 
 /// A directory itself, not a link to one, that belongs to this user.

@@ -17,9 +17,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use ebpf_ai_monitor::sources::kernel::{Kernel, QuietTimer};
 use ebpf_ai_monitor::sources::{self, Dated};
-use ebpf_ai_monitor_core::{
-    BootTime, Fact, Input, Profiles, Sequence, Tty, TtyMode, Wait, WaitKind,
-};
+use ebpf_ai_monitor_agents::Agents;
+use ebpf_ai_monitor_core::{BootTime, Fact, Input, Mode, Sequence, Tty, TtyMode, Wait, WaitKind};
 use support::pty::{OnPty, copy_for, example};
 use support::user::TestUser;
 use support::{report, take_turn};
@@ -48,7 +47,7 @@ impl Lab {
     }
 
     /// The first fact that fits, within the bound.
-    fn wait_for<T>(&self, what: &str, fits: impl Fn(&Dated) -> Option<T>) -> Result<T> {
+    fn wait_for<T>(&self, what: &str, mut fits: impl FnMut(&Dated) -> Option<T>) -> Result<T> {
         let end = Instant::now() + BOUND;
         let mut others = Vec::new();
         while let Some(patience) = end.checked_duration_since(Instant::now()) {
@@ -93,7 +92,7 @@ impl Lab {
 /// The facts about all programs of this name that the user runs.
 fn watch(user: &TestUser, name: &str, timer: QuietTimer) -> Result<Receiver<Dated>> {
     let program = copy_for(user, env!("CARGO_BIN_EXE_ebpf-ai-monitor").as_ref())?;
-    let profiles = Profiles::builtin(&[name.to_owned()]);
+    let profiles = Agents::builtin().profiles(&[name.to_owned()]);
     let mut kernel = Kernel::attach(user.uid(), profiles, program)?;
     let seen = kernel.self_test(timer)?;
     ensure!(seen.sequence && seen.input, "this kernel should see content: {seen:?}");
@@ -295,6 +294,89 @@ fn tells_of_children() -> Result<()> {
         _ => None,
     })?;
     lab.wait_for_exit(&shell)
+}
+
+/// Writes each text with `printf` and tells what the kernel side found, up to
+/// the title `end`.
+fn found_in(texts: &[&str]) -> Result<Vec<Fact>> {
+    let user = TestUser::create()?;
+    let facts = watch(&user, "bash", QuietTimer::Kernel)?;
+    let lab = Lab { facts, waiter: PathBuf::new(), user };
+    let prints = texts.iter().map(|text| format!("printf '{text}'; sleep 0.05; "));
+    // The terminal is known by the time of the first print.
+    let script =
+        format!("sleep 0.5; {} printf '\\e]0;end\\a'; sleep 1", prints.collect::<String>());
+    let shell = OnPty::start(lab.user.command("setsid").args(["--ctty", "bash", "-c", &script]))?;
+    lab.wait_for_tty(&shell)?;
+    let mut found = Vec::new();
+    lab.wait_for("the end", |dated| match &dated.fact {
+        Fact::Sequence { sequence: Sequence::Osc(osc), .. } if osc == "0;end" => Some(()),
+        Fact::Sequence { .. } | Fact::Redrawn { .. } => {
+            found.push(dated.fact.clone());
+            None
+        }
+        _ => None,
+    })?;
+    Ok(found)
+}
+
+#[test]
+fn finds_sequences_in_all_their_forms() -> Result<()> {
+    skip_unless_root!();
+    let _turn = take_turn();
+    let osc = |text: &str| Sequence::Osc(text.to_owned());
+    let cut = format!("0;{}", "x".repeat(126));
+    let long = format!("\\e]0;{}\\a", "x".repeat(5_000));
+    let table: &[(&[&str], &[Sequence])] = &[
+        (&[r"text\e]0;a b\atext"], &[osc("0;a b")]),
+        (&[r"\e]7501;state=idle\e\\"], &[osc("7501;state=idle")]),
+        (&[r"\e]75", "01;st", "ate=done", r"\e", r"\\"], &[osc("7501;state=done")]),
+        // The 8-bit forms, and characters whose bytes look like them, at each
+        // place in a word of eight bytes.
+        (&[r"\2352;eight\234"], &[osc("2;eight")]),
+        (
+            &[r"❯\xe2\x9d\xaf \xf0\x9d\x9d\x9d1❯12❯123❯1234❯12345❯123456❯1234567❯\a"],
+            &[Sequence::Bell],
+        ),
+        (&[r"1234567\xf0", r"\x9d", r"\x9d\x9d0;no\a"], &[Sequence::Bell]),
+        (&[r"\e]0;⠜ \xe2\x9d\xaf\a"], &[osc("0;⠜ ❯")]),
+        (&[r"\ePtmux;\e\e]0;through\a\e\\"], &[osc("0;through")]),
+        (&[r"\ePtmux;\e\e]2;again\e\e\\\e\\"], &[osc("2;again")]),
+        (&[r"\e]0;never ended\e]2;b\a"], &[osc("2;b")]),
+        (&[r"\e]0;cancelled\030", r"\a"], &[Sequence::Bell]),
+        (&[&long, r"\e]0;after\a"], &[osc(&cut), osc("0;after")]),
+        (&[r"\e]8;;http://x\a\e]52;c;eA==\a"], &[]),
+        (
+            &[r"\e[?2004h> \e[1m\233?2004l"],
+            &[Sequence::PasteMode(Mode::Set), Sequence::PasteMode(Mode::Reset)],
+        ),
+        (&[r"\e[?20", r"04l"], &[Sequence::PasteMode(Mode::Reset)]),
+        (&[r"\e[?200\e[?2004h\e[?1004h\e[2004h\e[?20045h"], &[Sequence::PasteMode(Mode::Set)]),
+    ];
+    for (texts, expected) in table {
+        let found: Vec<Sequence> = found_in(texts)?
+            .into_iter()
+            .filter_map(|fact| match fact {
+                Fact::Sequence { sequence, .. } => Some(sequence),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(found, *expected, "{texts:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn tells_of_big_redraws() -> Result<()> {
+    skip_unless_root!();
+    let _turn = take_turn();
+    let text = |bytes: usize| "x".repeat(bytes);
+    let (small, big) = (text(250), text(1_000));
+    for (texts, expected) in [(&small, 0), (&big, 1)] {
+        let found = || found_in(&["", "", "", texts, "", "", ""]).map(|found| found.len());
+        assert_eq!(found()?, expected, "{} bytes", texts.len());
+    }
+    Ok(())
 }
 
 const SEQUENCES: u32 = 20_000;

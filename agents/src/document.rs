@@ -82,12 +82,8 @@ impl<'a> Value<'a> {
     }
 
     pub(crate) fn table(self) -> Read<Table<'a>> {
-        match self.value {
-            DeValue::Table(entries) => {
-                Ok(Table { key: self.key, at: self.at, entries, taken: Vec::new() })
-            }
-            _ => Err(self.is_no("table")),
-        }
+        let DeValue::Table(entries) = self.value else { return Err(self.is_no("table")) };
+        Ok(Table { key: self.key, at: self.at, entries, taken: Vec::new() })
     }
 
     pub(crate) fn list(self) -> Read<Vec<Self>> {

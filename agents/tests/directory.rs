@@ -20,14 +20,14 @@ impl Directory {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("aimon-agents-{}-{number}", std::process::id());
         let path = std::env::temp_dir().join(name);
-        fs::create_dir(&path).unwrap();
+        fs::create_dir(&path).expect("the name is new");
         Self(path)
     }
 
     fn with(files: &[(&str, &str)]) -> Self {
         let directory = Self::new();
         for (name, content) in files {
-            fs::write(directory.0.join(name), content).unwrap();
+            fs::write(directory.0.join(name), content).expect("the directory is ours");
         }
         directory
     }
@@ -51,7 +51,7 @@ fn read(path: &Path) -> (Agents, Vec<String>) {
 }
 
 fn profile(agents: &Agents, name: &str) -> Profile {
-    agents.profiles(&[name.to_owned()]).get(name).unwrap().clone()
+    agents.profiles(&[name.to_owned()]).get(name).expect("it was asked for").clone()
 }
 
 #[test]
@@ -134,9 +134,17 @@ fn a_new_name_is_a_new_agent_on_the_generic_profile() {
     assert_eq!(agents.iter().last().unwrap().origin, origin);
 }
 
+/// Each content with the one error that it gives, from the line on.
+fn assert_errors(table: &[(&str, &str)]) {
+    for (content, expected) in table {
+        let (_, errors) = Directory::with(&[("x.toml", content)]).read();
+        assert_eq!(errors, [format!("x.toml:{expected}")], "{content}");
+    }
+}
+
 #[test]
 fn an_error_names_line_column_and_key() {
-    let table = [
+    assert_errors(&[
         ("", "1:1: name: is missing"),
         ("name = ''", "1:8: name: is empty"),
         ("name = 'a/b'", "1:8: name: holds a '/'"),
@@ -156,6 +164,22 @@ fn an_error_names_line_column_and_key() {
             "2:16: badge_source: \"x\" is none of claude-code, codex, generic",
         ),
         ("name = 'x'\ntitles = 1", "2:10: titles: must be a table, is an integer"),
+        (
+            "name = 'x'\nnot_sessions = { colour = 1 }",
+            "2:18: not_sessions.colour: unknown key; known are subcommands, options, valued",
+        ),
+        ("name = 'x'\nprompt = 'line'", "2:10: prompt: \"line\" is none of none, paste-mode"),
+    ]);
+    let (_, errors) = Directory::with(&[("x.toml", "name = 'x'\ncolour = 1")]).read();
+    assert!(
+        errors[0].starts_with("x.toml:2:1: colour: unknown key; known are name, "),
+        "{errors:?}"
+    );
+}
+
+#[test]
+fn wrong_titles_are_refused() {
+    assert_errors(&[
         (
             "name = 'x'\n[titles]\nrules = [\n  { text = '✳', says = 'sleeping' },\n]",
             "4:24: titles.rules[0].says: \"sleeping\" is none of working, waiting, done, \
@@ -182,6 +206,12 @@ fn an_error_names_line_column_and_key() {
             "name = 'x'\ntitles.rules = [{ text = ' a', says = 'done' }]",
             "2:26: titles.rules[0].text: begins with a blank, which no title does",
         ),
+    ]);
+}
+
+#[test]
+fn wrong_numbers_are_refused() {
+    assert_errors(&[
         (
             "name = 'x'\n[titles]\nlapses_after_ms = 0",
             "3:19: titles.lapses_after_ms: 0 is not in 1 to 3600000",
@@ -218,11 +248,12 @@ fn an_error_names_line_column_and_key() {
             "name = 'x'\n[progress]\nlapses_after = 5",
             "3:1: progress.lapses_after: unknown key; known are lapses_after_ms",
         ),
-        (
-            "name = 'x'\nnot_sessions = { colour = 1 }",
-            "2:18: not_sessions.colour: unknown key; known are subcommands, options, valued",
-        ),
-        ("name = 'x'\nprompt = 'line'", "2:10: prompt: \"line\" is none of none, paste-mode"),
+    ]);
+}
+
+#[test]
+fn wrong_transcripts_and_notes_are_refused() {
+    assert_errors(&[
         (
             "name = 'x'\ntranscripts.files = ['~/x', '../y']",
             "2:29: transcripts.files[1]: must begin with ~/ or / and go nowhere up",
@@ -244,16 +275,7 @@ fn an_error_names_line_column_and_key() {
             "name = 'x'\n[notes]\nfiles = ['~/x']",
             "2:1: notes: must have process, started and status",
         ),
-    ];
-    for (content, expected) in table {
-        let (_, errors) = Directory::with(&[("x.toml", content)]).read();
-        assert_eq!(errors, [format!("x.toml:{expected}")], "{content}");
-    }
-    let (_, errors) = Directory::with(&[("x.toml", "name = 'x'\ncolour = 1")]).read();
-    assert!(
-        errors[0].starts_with("x.toml:2:1: colour: unknown key; known are name, "),
-        "{errors:?}"
-    );
+    ]);
 }
 
 #[test]

@@ -41,6 +41,19 @@ pub enum EvidenceSource {
 }
 
 impl EvidenceSource {
+    /// Best first.
+    pub const ALL: [Self; 9] = [
+        Self::Osc7501,
+        Self::Note,
+        Self::Prompt,
+        Self::Title,
+        Self::Progress,
+        Self::Transcript,
+        Self::Redraw,
+        Self::Density,
+        Self::Blocked,
+    ];
+
     /// 0 is the best.
     pub const fn rank(self) -> u8 {
         match self {

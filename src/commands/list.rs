@@ -35,17 +35,5 @@ fn table(rows: &[RowLine]) -> String {
             row.evidence.clone().unwrap_or_default(),
         ]
     });
-    let lines: Vec<[String; 7]> =
-        std::iter::once(HEADINGS.map(String::from)).chain(cells).collect();
-    let width = |column: usize| {
-        lines.iter().map(|line| line[column].chars().count()).max().unwrap_or_default()
-    };
-    let widths: Vec<usize> = (0..HEADINGS.len()).map(width).collect();
-    let mut text = String::new();
-    for line in &lines {
-        let padded = line.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}"));
-        text += padded.collect::<Vec<_>>().join("  ").trim_end();
-        text.push('\n');
-    }
-    text
+    show::table(HEADINGS, cells.collect())
 }

@@ -1,12 +1,20 @@
-//! What the user asks for. All of them are clients of the daemon's socket.
+//! What the user asks for. Those that show sessions are clients of the daemon's
+//! socket.
 
+mod agents;
+mod explain;
 mod list;
+mod record;
 mod replay;
 mod score;
+mod session;
 pub(crate) mod show;
 mod watch;
 
+pub(crate) use agents::agents;
+pub(crate) use explain::explain;
 pub(crate) use list::list;
+pub(crate) use record::{Order, record};
 pub(crate) use replay::replay;
 pub(crate) use score::score;
 pub(crate) use watch::watch;

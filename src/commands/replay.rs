@@ -35,11 +35,7 @@ pub(crate) fn replay(
 }
 
 /// Lives through a recording and shows the model whenever it may have changed.
-pub(super) fn live(
-    recording: &Recording,
-    mut model: Model,
-    mut see: impl FnMut(BootTime, &Model),
-) {
+pub(super) fn live(recording: &Recording, mut model: Model, mut see: impl FnMut(BootTime, &Model)) {
     let end = recording.truths.iter().map(|truth| truth.until).max().unwrap_or_default();
     for dated in &recording.facts {
         run_until(&mut model, dated.at, &mut see);

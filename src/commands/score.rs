@@ -20,9 +20,6 @@ const SLACK: Duration = Duration::from_millis(200);
 const SHORTEST_WORKING: Duration = Duration::from_secs(1);
 const SHORTEST_WAITING: Duration = Duration::from_millis(3500);
 
-/// The profiles that recordings may need.
-const AGENTS: [&str; 7] = ["claude", "codex", "gemini", "qwen", "opencode", "aider", "copilot"];
-
 /// The numbers of one recording or of many together.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Score {
@@ -83,12 +80,17 @@ struct Shown {
 }
 
 /// Prints the score of each recording and of all together.
-pub(crate) fn score(files: &[PathBuf], threshold: Duration, format: Format) -> anyhow::Result<()> {
-    let profiles = Agents::builtin().profiles(&AGENTS.map(String::from));
+pub(crate) fn score(
+    files: &[PathBuf],
+    agents: &Agents,
+    threshold: Duration,
+    format: Format,
+) -> anyhow::Result<()> {
+    let profiles = agents.profiles(&names(agents));
     let mut scores = Vec::new();
     for file in files {
         let recording = replay::read(file, &profiles)?;
-        let shown = watch(&recording, threshold);
+        let shown = watch(&recording, agents, threshold);
         scores.push(Score::new(&recording.name, &recording.truths, &shown));
     }
     let total = Score::total(&scores);
@@ -105,13 +107,17 @@ pub(crate) fn score(files: &[PathBuf], threshold: Duration, format: Format) -> a
 }
 
 /// Lives through the recording and notes what the board showed.
-fn watch(recording: &Recording, threshold: Duration) -> Vec<Shown> {
-    let mut names = AGENTS.map(String::from).to_vec();
+fn watch(recording: &Recording, agents: &Agents, threshold: Duration) -> Vec<Shown> {
+    let mut names = names(agents);
     names.push(recording.agent.clone());
-    let model = Model::new(Agents::builtin().profiles(&names), threshold);
+    let model = Model::new(agents.profiles(&names), threshold);
     let mut shown = vec![Shown { from: BootTime::default(), state: None }];
     live(recording, model, |at, model| note(model, at, &mut shown));
     shown
+}
+
+fn names(agents: &Agents) -> Vec<String> {
+    agents.names().map(String::from).collect()
 }
 
 fn note(model: &Model, at: BootTime, shown: &mut Vec<Shown>) {

@@ -9,9 +9,15 @@ use crate::sources::boot_time;
 
 /// `waiting (permission)`.
 pub(crate) fn phase(row: &RowLine) -> String {
-    match row.reason {
-        None | Some(ReasonWord::Unknown) => row.phase.as_str().to_owned(),
-        Some(reason) => format!("{} ({})", row.phase.as_str(), reason.as_str()),
+    state(Some(row.phase), row.reason)
+}
+
+/// The same of one source, which may have nothing to say.
+pub(crate) fn state(phase: Option<PhaseWord>, reason: Option<ReasonWord>) -> String {
+    let phase = phase.map_or("nothing", PhaseWord::as_str);
+    match reason {
+        None | Some(ReasonWord::Unknown) => phase.to_owned(),
+        Some(reason) => format!("{phase} ({})", reason.as_str()),
     }
 }
 
@@ -20,7 +26,8 @@ pub(crate) fn change(change: &ChangeLine) -> String {
     let row = &change.row;
     let from = change.from.map(|from| format!("{} -> ", from.as_str())).unwrap_or_default();
     let evidence = row.evidence.as_ref().map(|it| format!(" by {it}")).unwrap_or_default();
-    let project = if row.project.is_empty() { String::new() } else { format!(" {}", harmless(&row.project)) };
+    let project =
+        if row.project.is_empty() { String::new() } else { format!(" {}", harmless(&row.project)) };
     format!("{} {} {}{project}: {from}{}{evidence}", row.agent, row.pid, row.tty, phase(row))
 }
 
@@ -38,7 +45,12 @@ pub(crate) fn duration(duration: Duration) -> String {
 
 /// How long the session has been in its phase.
 pub(crate) fn age(row: &RowLine) -> String {
-    duration(Duration::from_nanos(boot_time().as_nanos().saturating_sub(row.since_ns)))
+    since(row.since_ns)
+}
+
+/// How long ago that was.
+pub(crate) fn since(at_ns: u64) -> String {
+    duration(Duration::from_nanos(boot_time().as_nanos().saturating_sub(at_ns)))
 }
 
 /// A moment of `CLOCK_BOOTTIME` on the wall clock here.
@@ -46,6 +58,25 @@ pub(crate) fn clock(at_ns: u64) -> String {
     let ago = boot_time().as_nanos().saturating_sub(at_ns);
     let moment = Timestamp::now() - Duration::from_nanos(ago);
     moment.to_zoned(TimeZone::system()).strftime("%H:%M:%S").to_string()
+}
+
+/// Columns as wide as they need to be.
+pub(crate) fn table<const COLUMNS: usize>(
+    headings: [&str; COLUMNS],
+    cells: Vec<[String; COLUMNS]>,
+) -> String {
+    let lines: Vec<[String; COLUMNS]> =
+        std::iter::once(headings.map(String::from)).chain(cells).collect();
+    let width =
+        |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..COLUMNS).map(width).collect();
+    let mut text = String::new();
+    for line in &lines {
+        let padded = line.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}"));
+        text += padded.collect::<Vec<_>>().join("  ").trim_end();
+        text.push('\n');
+    }
+    text
 }
 
 /// Names come from directories, which may hold anything, and go to a terminal.

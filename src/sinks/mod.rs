@@ -3,7 +3,10 @@
 
 use ebpf_ai_monitor_core::Board;
 
+pub(crate) mod facts;
 pub(crate) mod journal;
+mod line_socket;
+mod mask;
 pub(crate) mod socket;
 
 pub(crate) trait Sink {

@@ -7,6 +7,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 pub mod kernel;
 pub mod replay;
+pub mod transcripts;
 
 /// Facts that may queue before a source has to wait. A full queue slows the
 /// sources down; the kernel's ring takes the rest and counts what it drops.

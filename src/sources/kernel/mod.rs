@@ -177,6 +177,7 @@ impl Kernel {
             What::Sequence { terminal, sequence } => {
                 tell(inbox, at, Fact::Sequence { tty: terminal.into(), sequence })
             }
+            What::Redraw { terminal } => tell(inbox, at, Fact::Redrawn { tty: terminal.into() }),
             What::Gap { terminal, bytes } => {
                 debug!("terminal {terminal}: {bytes} bytes of output went unseen");
                 tell(inbox, at, Fact::Gap { tty: terminal.into(), bytes })

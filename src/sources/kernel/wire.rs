@@ -1,6 +1,6 @@
 //! From the kernel's bytes to events and records. What they mean is decided elsewhere.
 
-use ebpf_ai_monitor_core::{BootTime, Input, Pid, ProcessId, Sequence, WaitKind};
+use ebpf_ai_monitor_core::{BootTime, Input, Mode, Pid, ProcessId, Sequence, WaitKind};
 
 use super::skeletons::types;
 
@@ -21,6 +21,7 @@ pub enum What {
     Input { terminal: u32, input: Input },
     Sequence { terminal: u32, sequence: Sequence },
     Gap { terminal: u32, bytes: u64 },
+    Redraw { terminal: u32 },
 }
 
 /// What the iterator `look` tells of one process, or of one of its waits.
@@ -63,7 +64,7 @@ macro_rules! wire {
 }
 
 wire!(event_header: 16, process_event: 48, output_event: 40, input_event: 24,
-      sequence_event: 152, gap_event: 24, look_record: 40, owner_record: 32, session: 48);
+      sequence_event: 152, gap_event: 24, redraw_event: 24, look_record: 40, owner_record: 32, session: 48);
 
 /// Returns `None` for bytes that are too short and kinds that this build does not know.
 pub fn decode(bytes: &[u8]) -> Option<Event> {
@@ -110,6 +111,10 @@ pub fn decode(bytes: &[u8]) -> Option<Event> {
         }
         types::event_kind::EVENT_GAP => {
             What::Gap { terminal, bytes: read::<types::gap_event>(bytes)?.bytes }
+        }
+        types::event_kind::EVENT_REDRAW => {
+            read::<types::redraw_event>(bytes)?;
+            What::Redraw { terminal }
         }
         _ => return None,
     };
@@ -172,6 +177,8 @@ fn input(event: types::input_event) -> Input {
 fn sequence(event: &types::sequence_event) -> Sequence {
     match event.text.get(..event.length as usize) {
         Some([]) | None => Sequence::Bell,
+        Some(b"?2004h") => Sequence::PasteMode(Mode::Set),
+        Some(b"?2004l") => Sequence::PasteMode(Mode::Reset),
         Some(text) => Sequence::Osc(String::from_utf8_lossy(text).into_owned()),
     }
 }

@@ -1,0 +1,138 @@
+//! `explain`: one session, and every piece of evidence behind its state.
+
+use std::io::{Write as _, stdout};
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use ebpf_ai_monitor_core::EvidenceSource;
+use serde::Serialize;
+
+use super::{Format, session, show};
+use crate::client::Client;
+use crate::protocol::{PhaseWord, PieceLine, RowLine, StandingWord};
+
+const HEADINGS: [&str; 5] = ["RANK", "SOURCE", "SAYS", "FOR", ""];
+
+/// What `--json` prints: the row and what it cannot tell.
+#[derive(Debug, Serialize)]
+struct Account<'a> {
+    #[serde(flatten)]
+    row: &'a RowLine,
+    silent: Vec<Silent>,
+    /// What would make the state known; `null` if it is.
+    needed: Option<&'static str>,
+}
+
+/// A source that has nothing to tell.
+#[derive(Debug, Serialize)]
+struct Silent {
+    rank: u8,
+    source: String,
+    missing: &'static str,
+}
+
+pub(crate) fn explain(
+    runtime_dirs: &[PathBuf],
+    name: Option<&str>,
+    format: Format,
+) -> anyhow::Result<()> {
+    let board = Client::connect(runtime_dirs)?.next()?.context("the monitor has just ended")?;
+    let account = Account::new(session::find(&board.rows, name)?);
+    let text = match format {
+        Format::Json => serde_json::to_string_pretty(&account)? + "\n",
+        Format::Text => account.text(),
+    };
+    stdout().write_all(text.as_bytes())?;
+    Ok(())
+}
+
+impl<'a> Account<'a> {
+    fn new(row: &'a RowLine) -> Self {
+        let silent = EvidenceSource::ALL.into_iter().filter(|source| !tells(row, *source));
+        let silent = silent.map(|source| Silent {
+            rank: source.rank(),
+            source: source.to_string(),
+            missing: missing(source),
+        });
+        let needed = (row.phase == PhaseWord::Unknown).then_some(
+            "It is known as soon as the agent tells its state in one of these ways, moves its \
+             screen for about a second, rests after that, or blocks on its terminal.",
+        );
+        Self { row, silent: silent.collect(), needed }
+    }
+
+    fn text(&self) -> String {
+        let row = self.row;
+        let project = show::harmless(&row.project);
+        let project = if project.is_empty() { project } else { format!(", project {project}") };
+        let mut text = format!(
+            "{} for {}, since {}\n{} {} on {}{project}\n\n",
+            show::phase(row),
+            show::age(row),
+            show::clock(row.since_ns),
+            row.agent,
+            row.pid,
+            row.tty,
+        );
+        text += &show::table(HEADINGS, self.cells());
+        if let Some(needed) = self.needed {
+            text += &format!("\n{needed}\n");
+        }
+        text
+    }
+
+    fn cells(&self) -> Vec<[String; 5]> {
+        let told = self.row.evidence_ladder.iter().map(|piece| {
+            let says = show::state(piece.says, piece.reason);
+            let cells = [
+                piece.rank.to_string(),
+                piece.source.clone(),
+                says,
+                show::since(piece.since_ns),
+                standing(piece).to_owned(),
+            ];
+            (piece.rank, cells)
+        });
+        let silent = self.silent.iter().map(|silent| {
+            let nothing = || "-".to_owned();
+            let (rank, source) = (silent.rank.to_string(), silent.source.clone());
+            (silent.rank, [rank, source, nothing(), nothing(), silent.missing.to_owned()])
+        });
+        let mut ranked: Vec<(u8, [String; 5])> = told.chain(silent).collect();
+        ranked.sort_by_key(|(rank, _)| *rank);
+        ranked.into_iter().map(|(_, cells)| cells).collect()
+    }
+}
+
+fn tells(row: &RowLine, source: EvidenceSource) -> bool {
+    row.evidence_ladder.iter().any(|piece| piece.source == source.to_string())
+}
+
+/// What became of it, in words.
+fn standing(piece: &PieceLine) -> &'static str {
+    match piece.standing {
+        StandingWord::Decides => "decides",
+        StandingWord::Outranked => "outranked: another decides",
+        StandingWord::Unconfirmed => "unconfirmed: it may be taken back in a moment",
+        StandingWord::Untrusted => "untrusted: it has never told of work",
+        StandingWord::Doubted => "doubted: output went unseen since",
+        StandingWord::Lapsed => "lapsed: the screen tells otherwise, or it was not repeated",
+    }
+}
+
+/// Why a source is silent.
+fn missing(source: EvidenceSource) -> &'static str {
+    match source {
+        EvidenceSource::Osc7501 => "the agent has not sent its status",
+        EvidenceSource::Note => {
+            "the agent keeps no note of this process that tells its state, or transcripts are off"
+        }
+        EvidenceSource::Prompt => "no prompt that takes a line was seen, or its mode tells nothing here",
+        EvidenceSource::Title => "no title that tells a state was seen",
+        EvidenceSource::Progress => "no progress bar was seen",
+        EvidenceSource::Transcript => "no line of its conversation was seen since the start",
+        EvidenceSource::Redraw => "it is asked only of agents that should move and never did",
+        EvidenceSource::Density => "its screen has neither moved nor rested for long enough",
+        EvidenceSource::Blocked => "no thread was seen to wait for the terminal in a way that counts",
+    }
+}

@@ -1,0 +1,92 @@
+//! Which session a person means.
+
+use anyhow::bail;
+
+use super::show;
+use crate::protocol::{PhaseWord, RowLine};
+
+/// `name` is a pid, a terminal as in `ps`, or an agent of which only one runs;
+/// without a name there must be one session only.
+pub(super) fn find<'a>(rows: &'a [RowLine], name: Option<&str>) -> anyhow::Result<&'a RowLine> {
+    let living: Vec<&RowLine> =
+        rows.iter().filter(|row| row.phase != PhaseWord::Exited).collect();
+    let is_meant = |row: &RowLine| {
+        name.is_none_or(|name| {
+            row.pid.to_string() == name
+                || row.tty == name.strip_prefix("/dev/").unwrap_or(name)
+                || row.agent == name
+        })
+    };
+    let meant: Vec<&RowLine> = living.iter().copied().filter(|row| is_meant(row)).collect();
+    match (meant.as_slice(), name) {
+        ([only], _) => Ok(only),
+        _ if living.is_empty() => bail!("no agent runs in a terminal"),
+        ([], Some(name)) => {
+            bail!("no session is called {name:?}; name one by PID or TTY: {}", list(&living))
+        }
+        (several, _) => {
+            bail!("there are {}; name one by PID or TTY: {}", several.len(), list(several))
+        }
+    }
+}
+
+fn list(rows: &[&RowLine]) -> String {
+    let name = |row: &&RowLine| {
+        let project = show::harmless(&row.project);
+        format!("{} {} {} {project}", row.pid, row.tty, row.agent).trim_end().to_owned()
+    };
+    rows.iter().map(name).collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(pid: u32, tty: &str, agent: &str, phase: PhaseWord) -> RowLine {
+        RowLine {
+            pid,
+            started_at_ns: 1,
+            tty: tty.to_owned(),
+            tty_id: 1,
+            owner: None,
+            owner_pid: None,
+            agent: agent.to_owned(),
+            project: "shop".to_owned(),
+            phase,
+            reason: None,
+            since_ns: 0,
+            evidence: None,
+            evidence_ladder: Vec::new(),
+            decided_by_ns: 0,
+            children: 0,
+        }
+    }
+
+    #[test]
+    fn finds_the_one_that_is_meant_or_lists_what_there_is() {
+        use PhaseWord::{Exited, Waiting, Working};
+        let rows = [
+            row(10, "pts/1", "claude", Working),
+            row(11, "pts/2", "claude", Waiting),
+            row(12, "pts/4", "codex", Working),
+            row(13, "pts/5", "gemini", Exited),
+        ];
+        let all = "10 pts/1 claude shop; 11 pts/2 claude shop; 12 pts/4 codex shop";
+        let table = [
+            (Some("11"), Ok(11)),
+            (Some("pts/4"), Ok(12)),
+            (Some("/dev/pts/4"), Ok(12)),
+            (Some("codex"), Ok(12)),
+            (Some("claude"), Err("there are 2; name one by PID or TTY: 10 pts/1 claude shop; 11 pts/2 claude shop".to_owned())),
+            (Some("gemini"), Err(format!("no session is called \"gemini\"; name one by PID or TTY: {all}"))),
+            (None, Err(format!("there are 3; name one by PID or TTY: {all}"))),
+        ];
+        for (name, expected) in table {
+            let found = find(&rows, name).map(|row| row.pid).map_err(|error| error.to_string());
+            assert_eq!(found, expected, "{name:?}");
+        }
+        assert_eq!(find(&rows[..1], None).unwrap().pid, 10);
+        let error = find(&rows[3..], None).unwrap_err().to_string();
+        assert_eq!(error, "no agent runs in a terminal");
+    }
+}
