@@ -83,6 +83,10 @@ struct RunArgs {
     #[arg(long, value_name = "DIR")]
     agents_dir: Option<PathBuf>,
 
+    /// Do not read what agents write down of their turns
+    #[arg(long)]
+    no_transcripts: bool,
+
     /// What to log to standard error
     #[arg(short, long, value_enum, ignore_case = true, default_value = "INFO")]
     log_level: LogLevel,
@@ -318,6 +322,11 @@ fn run(args: RunArgs) -> ExitCode {
         agents_dir: args.agents_dir.unwrap_or_else(default_dir),
         user,
         threshold: Duration::from_millis(args.threshold),
+        transcripts: if args.no_transcripts {
+            daemon::TranscriptUse::Ignore
+        } else {
+            daemon::TranscriptUse::Read
+        },
         processes: args.processes,
         output: if args.dry_run {
             daemon::Output::LogOnly

@@ -1,13 +1,14 @@
 //! The loop: facts in, boards out.
 
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use ebpf_ai_monitor_agents::Agents;
-use ebpf_ai_monitor_core::{Board, Model};
+use ebpf_ai_monitor_core::{Board, Model, Profiles};
 use nix::unistd::User;
 use sd_notify::NotifyState;
 use tracing::{debug, error, info, warn};
@@ -16,6 +17,7 @@ use crate::privileges;
 use crate::runtime_dir::{self, RuntimeDir};
 use crate::sinks::{Sink, facts::Facts, journal::Journal, socket::Socket};
 use crate::sources::kernel::{Kernel, QuietTimer};
+use crate::sources::transcripts::WrittenFiles;
 use crate::sources::{self, Dated, boot_time};
 
 /// With both cores of a small machine busy, this cuts the slowest answers from
@@ -29,6 +31,7 @@ pub(crate) struct Settings {
     pub(crate) processes: Vec<String>,
     /// Of the user's own profiles.
     pub(crate) agents_dir: PathBuf,
+    pub(crate) transcripts: TranscriptUse,
     pub(crate) output: Output,
 }
 
@@ -36,6 +39,13 @@ pub(crate) struct Settings {
 pub(crate) enum Output {
     LogOnly,
     Socket(RuntimeDir),
+}
+
+/// Whether what agents write down of themselves is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TranscriptUse {
+    Read,
+    Ignore,
 }
 
 /// Runs until a signal ends it or the kernel source fails.
@@ -71,6 +81,12 @@ pub(crate) fn run(settings: Settings) -> anyhow::Result<()> {
         end_on_signal(Vec::new())?;
     }
     let (inbox, facts) = sources::channel();
+    let inbox = Arc::new(inbox);
+    if settings.transcripts == TranscriptUse::Read
+        && let Err(error) = read_transcripts(&profiles, &settings.user, Arc::downgrade(&inbox))
+    {
+        warn!("transcripts: {error:#}; going on without");
+    }
     thread::Builder::new().name("kernel".into()).spawn(move || {
         if let Err(error) = kernel.run(&inbox) {
             error!("kernel: {error:#}");
@@ -120,6 +136,23 @@ fn read_agents(settings: &Settings) -> anyhow::Result<Agents> {
         error!("{problem}");
     }
     Ok(agents)
+}
+
+/// Optional: what fails here takes evidence away and no more.
+fn read_transcripts(
+    profiles: &Profiles,
+    user: &User,
+    inbox: Weak<SyncSender<Dated>>,
+) -> anyhow::Result<()> {
+    let Some(files) = WrittenFiles::new(profiles, &user.dir, user.uid.as_raw())? else {
+        return Ok(());
+    };
+    thread::Builder::new().name("transcripts".into()).spawn(move || {
+        if let Err(error) = files.run(&inbox) {
+            warn!("transcripts: {error:#}; going on without");
+        }
+    })?;
+    Ok(())
 }
 
 /// One thread owns the model, and only this loop touches it: there is nothing

@@ -291,6 +291,7 @@ fn classify(bytes: u32, data: &str) -> Input {
 
 #[cfg(test)]
 mod tests {
+    use ebpf_ai_monitor_agents::Agents;
     use ebpf_ai_monitor_core::Sequence;
 
     use super::*;
@@ -309,7 +310,9 @@ mod tests {
 {"t":600000000,"ev":"fork","pid":7,"comm":"codex","parent":6}
 {"t":700000000,"ev":"exit","pid":7,"comm":"codex"}
 {"t":900000000,"ev":"exit","pid":6,"comm":"codex"}"#;
-        let recording = parse(text, str::to_owned).unwrap();
+        let agents = Agents::builtin();
+        let names: Vec<String> = agents.names().map(String::from).collect();
+        let recording = parse(text.as_bytes(), &agents.profiles(&names)).unwrap();
         let at = BootTime::from_millis;
         let process = ProcessId { pid: Pid(6), started_at: at(1) };
         let child = ProcessId { pid: Pid(7), started_at: at(600) };
