@@ -137,7 +137,7 @@ test: setup-tests
 	if [[ $(BUILDER) == root ]]; then
 		AGENTS_DIR="$(AGENTS_DIR)" $(CARGO) test --workspace
 	else
-		$(CARGO) test -p ebpf-ai-monitor-core
+		$(CARGO) test -p ebpf-ai-monitor-core -p ebpf-ai-monitor-agents
 		$(CARGO) test --lib --bins --examples
 		$(IN_BUILD) AGENTS_DIR="$(AGENTS_DIR)" $${CI:+CI=$$CI} cargo $(BY_SUDO) test --test '*'
 	fi

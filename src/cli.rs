@@ -275,10 +275,8 @@ pub fn main() -> ExitCode {
             if !errors.is_empty() {
                 return refuse(&errors);
             }
-            let names: Vec<String> = agents.names().map(String::from).collect();
             let threshold = Duration::from_millis(args.threshold);
-            let profiles = agents.profiles(&names);
-            commands::replay(&args.file, profiles, threshold, args.json.into())
+            commands::replay(&args.file, &agents, threshold, args.json.into())
         }
         Command::Score(args) => {
             let (agents, errors) = read_agents(args.own);

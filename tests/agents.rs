@@ -2,6 +2,7 @@
 //! screen, in the same order and at nearly the same time.
 //!
 //! Needs root, tmux, and the agents: `tests/agents/install.sh DIR`, then `AGENTS_DIR=DIR`.
+//! `AGENT_RECORDS=DIR` has each run recorded there, with what the screen showed as its truth.
 //! `AGENT_RUNS=3` repeats everything. `AGENT_SCREENS_ONLY=1` leaves the monitor out, to try new
 //! versions of the agents.
 
@@ -17,10 +18,10 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use support::{
-    agent::{AgentKind, CLAUDE, CODEX, Look},
+    agent::{AgentKind, CLAUDE, CLAUDE_SILENT, CODEX, Look},
     boot_time_ns,
     desk::Desk,
-    monitor::{Change, Monitor},
+    monitor::{Change, Monitor, Recorder},
     report,
     user::TestUser,
     wait_until,
@@ -43,6 +44,12 @@ const AFTERMATH: Duration = Duration::from_secs(3);
 enum Act {
     Nothing,
     Say(&'static str),
+    /// Types, and sends nothing.
+    Type(&'static str),
+    Press(&'static [&'static str]),
+    Paste(&'static [&'static str]),
+    /// Columns and rows.
+    Resize(u16, u16),
     Approve,
     Interrupt,
     Leave,
@@ -63,7 +70,7 @@ struct Scene {
     reason: &'static str,
 }
 
-const SCENES: [Scene; 9] = [
+const SCENES: [Scene; 16] = [
     Scene {
         name: "start",
         act: Act::Nothing,
@@ -129,6 +136,62 @@ const SCENES: [Scene; 9] = [
         reason: "interrupted",
     },
     Scene {
+        name: "erase",
+        act: Act::Press(&["C-u"]),
+        works: Duration::ZERO,
+        ends: (Look::Resting, ""),
+        states: &[],
+        reason: "",
+    },
+    Scene {
+        name: "draft",
+        act: Act::Type("a draft that nobody sends"),
+        works: Duration::ZERO,
+        ends: (Look::Resting, ""),
+        states: &[],
+        reason: "",
+    },
+    Scene {
+        name: "erase again",
+        act: Act::Press(&["C-u"]),
+        works: Duration::ZERO,
+        ends: (Look::Resting, ""),
+        states: &[],
+        reason: "",
+    },
+    Scene {
+        name: "slash menu",
+        act: Act::Type("/"),
+        works: Duration::ZERO,
+        ends: (Look::Resting, ""),
+        states: &[],
+        reason: "",
+    },
+    Scene {
+        name: "menu closed",
+        act: Act::Press(&["Escape", "C-u"]),
+        works: Duration::ZERO,
+        ends: (Look::Resting, ""),
+        states: &[],
+        reason: "",
+    },
+    Scene {
+        name: "paste",
+        act: Act::Paste(&["one line", "and another", "and a third"]),
+        works: Duration::ZERO,
+        ends: (Look::Resting, ""),
+        states: &[],
+        reason: "",
+    },
+    Scene {
+        name: "resize",
+        act: Act::Resize(90, 40),
+        works: Duration::ZERO,
+        ends: (Look::Resting, ""),
+        states: &[],
+        reason: "",
+    },
+    Scene {
         name: "exit",
         act: Act::Leave,
         works: Duration::ZERO,
@@ -146,6 +209,11 @@ fn the_monitor_tells_what_claude_does() -> Result<()> {
 #[test]
 fn the_monitor_tells_what_codex_does() -> Result<()> {
     follow(&CODEX)
+}
+
+#[test]
+fn the_monitor_tells_what_a_claude_that_never_moves_does() -> Result<()> {
+    follow(&CLAUDE_SILENT)
 }
 
 fn follow(kind: &'static AgentKind) -> Result<()> {
@@ -184,6 +252,8 @@ struct Run {
     kind: &'static AgentKind,
     /// None when screens alone are wanted.
     monitor: Option<Monitor>,
+    /// None when no recording is wanted.
+    recorder: Option<Recorder>,
     desk: Desk,
     opened_ns: u64,
     /// Where the scene now played begins in the monitor's changes.
@@ -201,8 +271,16 @@ impl Run {
         };
         let opened_ns = boot_time_ns();
         let desk = Desk::open(kind, user, agents)?;
-        let title = format!("{} {run}", kind.name);
-        Ok(Self { title, kind, desk, monitor, opened_ns, told: 0, problems: Vec::new() })
+        let title = format!("{} {run}", kind.title);
+        let recorder = match (env::var_os("AGENT_RECORDS"), &monitor) {
+            (Some(folder), Some(monitor)) => {
+                let name = title.replace(' ', "-");
+                Some(Recorder::start(monitor, desk.tty(), Path::new(&folder), &name)?)
+            }
+            _ => None,
+        };
+        let (told, problems) = (0, Vec::new());
+        Ok(Self { title, kind, desk, monitor, recorder, opened_ns, told, problems })
     }
 
     fn play(mut self) -> Result<()> {
@@ -217,6 +295,15 @@ impl Run {
             report(&account);
         }
         ensure!(self.problems.is_empty(), "{}:\n{}", self.title, self.problems.join("\n"));
+        if let Some(recorder) = self.recorder {
+            let looks = self.desk.looks_since(self.opened_ns).into_iter();
+            let states = looks.filter_map(|(at_ns, look)| match look {
+                Look::Working => Some((at_ns, "working")),
+                Look::Asking | Look::Resting => Some((at_ns, "waiting")),
+                Look::Starting | Look::Gone => None,
+            });
+            recorder.finish(&states.collect::<Vec<_>>())?;
+        }
         Ok(())
     }
 
@@ -224,7 +311,7 @@ impl Run {
         let truth = self.perform(scene)?;
         let changes = self.await_changes(scene)?;
         let mut line =
-            format!("{:9} {:16} worked {:>8}", self.title, scene.name, ms(truth.worked_ns));
+            format!("{:15} {:16} worked {:>8}", self.title, scene.name, ms(truth.worked_ns));
         for change in &changes {
             line += &format!(", {}", describe(change, &truth));
         }
@@ -241,6 +328,10 @@ impl Run {
         let acted_ns = match scene.act {
             Act::Nothing => self.opened_ns,
             Act::Say(prompt) => self.desk.say(prompt)?,
+            Act::Type(text) => self.desk.type_text(text)?,
+            Act::Press(keys) => self.desk.press(keys)?,
+            Act::Paste(lines) => self.desk.paste(lines)?,
+            Act::Resize(columns, rows) => self.desk.resize(columns, rows)?,
             Act::Approve => self.desk.press(self.kind.approval)?,
             Act::Interrupt => self.desk.press(&["Escape"])?,
             Act::Leave => self.desk.press(self.kind.farewell)?,
@@ -278,6 +369,9 @@ impl Run {
         let tty = self.desk.tty();
         let told = || monitor.changes(tty).map(|changes| changes[self.told..].to_vec());
         let last = scene.states.last().copied();
+        if last.is_none() {
+            thread::sleep(AFTERMATH);
+        }
         let said = || told().is_ok_and(|new| new.last().map(|change| change.to.as_str()) == last);
         // What never comes is told by `judge`.
         let _ = wait_until("the monitor's word", DENSITY_BOUND, said);

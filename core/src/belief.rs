@@ -131,7 +131,7 @@ impl Belief {
         self.since
     }
 
-    pub(crate) fn evidence(&self) -> Option<EvidenceSource> {
+    pub(crate) fn rests_on(&self) -> Option<EvidenceSource> {
         self.rests_on
     }
 
@@ -191,8 +191,7 @@ impl Belief {
             Mode::Reset => Says::Working,
         };
         let has_told = self.prompt.is_some_and(|old| old.trust != Trust::NotYet);
-        let follows_enter =
-            self.entered_at.is_some_and(|enter| at.since(enter) <= ENTER_TO_WORK);
+        let follows_enter = self.entered_at.is_some_and(|enter| at.since(enter) <= ENTER_TO_WORK);
         let heard = Announced::new(EvidenceSource::Prompt, at, says, self.prompt);
         let is_told = has_told || (says == Says::Working && follows_enter);
         let trust = if is_told { Trust::Full } else { Trust::NotYet };
@@ -226,8 +225,7 @@ impl Belief {
 
     /// Output went unseen, and with it perhaps a change of mind.
     pub(crate) fn hear_gap(&mut self) {
-        let announced =
-            [&mut self.status, &mut self.prompt, &mut self.title, &mut self.progress];
+        let announced = [&mut self.status, &mut self.prompt, &mut self.title, &mut self.progress];
         for announced in announced.into_iter().flatten() {
             if announced.trust == Trust::Full {
                 announced.trust = Trust::Doubted;

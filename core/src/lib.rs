@@ -31,7 +31,7 @@ pub use fact::{Fact, Input, Mode, Note, Sequence, Transcript, TtyMode, Wait, Wai
 pub use model::Model;
 pub use phase::{Phase, Reason};
 pub use process::{Command, Pid, ProcessId};
-pub use profile::{NotSessions, PromptSign, Profile, Profiles, Silence, TitleStart, Titles};
+pub use profile::{NotSessions, Profile, Profiles, PromptSign, Silence, TitleStart, Titles};
 pub use session::{Owner, SessionId, Tty};
 pub use time::BootTime;
 pub use transcript::{Entry, Mark, MarkText, NoteRule, Notes, Transcripts};

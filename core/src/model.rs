@@ -7,8 +7,8 @@ use std::time::Duration;
 use crate::belief::Belief;
 use crate::density::Beginning;
 use crate::{
-    Board, BootTime, Entry, Fact, Input, Note, Owner, Phase, ProcessId, Profile, Profiles,
-    Row, Sequence, SessionId, Transcript, Tty, Wait,
+    Board, BootTime, Entry, Fact, Input, Note, Owner, Phase, ProcessId, Profile, Profiles, Row,
+    Sequence, SessionId, Transcript, Tty, Wait,
 };
 
 /// How long an exited session stays on the board, and how long late facts
@@ -123,11 +123,13 @@ impl Model {
                 }
             }
             Fact::Looked { process, waits } => self.look(at, process, waits),
-            Fact::ChildStarted { process, child } => self.change_children(at, process, |children| {
-                if children.len() < MAX_CHILDREN {
-                    children.insert(child, at);
-                }
-            }),
+            Fact::ChildStarted { process, child } => {
+                self.change_children(at, process, |children| {
+                    if children.len() < MAX_CHILDREN {
+                        children.insert(child, at);
+                    }
+                })
+            }
             Fact::ChildExited { process, child } => self.change_children(at, process, |children| {
                 children.remove(&child);
             }),
@@ -469,7 +471,7 @@ impl Process {
             owner: self.owner.clone(),
             phase: belief.phase(),
             since: belief.since(),
-            evidence: belief.evidence(),
+            evidence: belief.rests_on(),
             ladder: belief.ladder(),
             decided_by: belief.decided_by(),
             children: u32::try_from(self.children.len()).unwrap_or(u32::MAX),

@@ -102,7 +102,9 @@ impl Redraws {
         let turn = self.turn?;
         match turn.answered_at {
             Some(at) if turn.is_over => Some(Drawn::Answer { at }),
-            Some(_) | None if now < turn.sent_at + LAPSE => Some(Drawn::Prompt { at: turn.sent_at }),
+            Some(_) | None if now < turn.sent_at + LAPSE => {
+                Some(Drawn::Prompt { at: turn.sent_at })
+            }
             Some(_) | None => None,
         }
     }

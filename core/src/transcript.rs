@@ -137,10 +137,14 @@ mod tests {
 
     #[test]
     fn the_last_known_pair_counts() {
-        let table: [(&[(&str, &str)], Option<Entry>); 7] = [
+        type Pairs<'a> = &'a [(&'a str, &'a str)];
+        let table: [(Pairs<'_>, Option<Entry>); 7] = [
             (&[("type", "user"), ("content", "hello")], Some(Entry::Begun)),
             (&[("type", "user"), ("type", "tool_result")], Some(Entry::Returned)),
-            (&[("type", "text"), ("stop_reason", "end_turn"), ("type", "assistant")], Some(Entry::Ended)),
+            (
+                &[("type", "text"), ("stop_reason", "end_turn"), ("type", "assistant")],
+                Some(Entry::Ended),
+            ),
             (&[("type", "user"), ("isMeta", "true")], None),
             (&[("type", "user"), ("content", "<command-name>/help")], None),
             (&[("type", "mode")], None),
@@ -149,7 +153,14 @@ mod tests {
         for (pairs, expected) in table {
             assert_eq!(transcripts().read(pairs.iter().copied()), expected, "{pairs:?}");
         }
-        assert!(transcripts().keys().eq(["isMeta", "content", "type", "type", "stop_reason", "stop_reason"]));
+        assert!(transcripts().keys().eq([
+            "isMeta",
+            "content",
+            "type",
+            "type",
+            "stop_reason",
+            "stop_reason"
+        ]));
     }
 
     #[test]

@@ -69,7 +69,7 @@ impl Story {
     }
 
     fn row(&self) -> Row {
-        self.teller.row(self.claude).unwrap()
+        self.teller.row(self.claude).expect("claude is on the board")
     }
 }
 
@@ -354,7 +354,10 @@ fn a_silent_agent_is_followed_by_its_big_redraws() {
     assert_eq!(story.phase(), WAITING, "a menu");
     story.teller.input(20_000, ENTER);
     redraw(&mut story, 20_100);
-    assert_eq!((story.phase(), story.row().evidence), (Phase::Working, Some(EvidenceSource::Redraw)));
+    assert_eq!(
+        (story.phase(), story.row().evidence),
+        (Phase::Working, Some(EvidenceSource::Redraw))
+    );
     story.teller.output(25_000, claude);
     story.teller.expire(60_000);
     assert_eq!(story.phase(), Phase::Working, "a counter");

@@ -31,6 +31,7 @@ impl Dice {
         agent(self.pick(&[2, 3, 4]), self.pick(&[0, 9_000]))
     }
 
+    #[expect(clippy::too_many_lines, reason = "one line for each kind of fact")]
     fn fact(&mut self, now: u64) -> Fact {
         let process = self.process();
         let tty_id = 1 + self.roll(2);
@@ -167,6 +168,12 @@ fn check(seed: u64, before: &Board, after: &Board, now: BootTime) {
             row.phase == Phase::Unknown,
             row.phase != Phase::Exited && row.evidence.is_none()
         );
+        let decides = |piece: &&Piece| piece.standing == Standing::Decides;
+        if let Some(decider) = row.ladder.iter().find(decides) {
+            assert_eq!(Some(decider.source), row.evidence, "seed {seed}: {row:?}");
+            let is_working = decider.says == Some(Says::Working);
+            assert_eq!(is_working, row.phase == Phase::Working, "seed {seed}: {row:?}");
+        }
         let is_twice = after.rows[..index].iter().any(|other| other.session == row.session);
         assert!(!is_twice, "seed {seed}: twice on the board: {row:?}");
     }

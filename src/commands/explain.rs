@@ -127,12 +127,16 @@ fn missing(source: EvidenceSource) -> &'static str {
         EvidenceSource::Note => {
             "the agent keeps no note of this process that tells its state, or transcripts are off"
         }
-        EvidenceSource::Prompt => "no prompt that takes a line was seen, or its mode tells nothing here",
+        EvidenceSource::Prompt => {
+            "no prompt that takes a line was seen, or its mode tells nothing here"
+        }
         EvidenceSource::Title => "no title that tells a state was seen",
         EvidenceSource::Progress => "no progress bar was seen",
         EvidenceSource::Transcript => "no line of its conversation was seen since the start",
         EvidenceSource::Redraw => "it is asked only of agents that should move and never did",
         EvidenceSource::Density => "its screen has neither moved nor rested for long enough",
-        EvidenceSource::Blocked => "no thread was seen to wait for the terminal in a way that counts",
+        EvidenceSource::Blocked => {
+            "no thread was seen to wait for the terminal in a way that counts"
+        }
     }
 }

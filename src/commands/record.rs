@@ -185,8 +185,8 @@ impl Out {
     fn create(file: Option<&Path>) -> anyhow::Result<Self> {
         let Some(path) = file else { return Ok(Self::Plain(Box::new(stdout()))) };
         // Never over another recording.
-        let file = File::create_new(path)
-            .with_context(|| format!("cannot make {}", path.display()))?;
+        let file =
+            File::create_new(path).with_context(|| format!("cannot make {}", path.display()))?;
         if path.extension().is_some_and(|extension| extension == "gz") {
             return Ok(Self::Packed(GzEncoder::new(file, Compression::default())));
         }

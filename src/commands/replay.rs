@@ -1,9 +1,10 @@
 //! `replay`: what the boards would have shown during a recording.
 
-use std::io::{Write as _, stdout};
+use std::io::{IsTerminal as _, Write as _, stderr, stdout};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use ebpf_ai_monitor_agents::Agents;
 use ebpf_ai_monitor_core::{BootTime, Model, Profiles};
 
 use super::{Format, show};
@@ -13,36 +14,48 @@ use crate::sources::replay::{self, Recording};
 /// Prints a line for each change. Times are those of the recording.
 pub(crate) fn replay(
     file: &Path,
-    profiles: Profiles,
+    agents: &Agents,
     threshold: Duration,
     format: Format,
 ) -> anyhow::Result<()> {
-    let recording = replay::read(file, &profiles)?;
+    let recording = replay::read(file, &profiles(agents, None))?;
     let mut before = BoardLine { version: VERSION, at_ns: 0, rows: Vec::new() };
-    let mut lines = Vec::new();
-    live(&recording, Model::new(profiles, threshold), |at, model| {
+    let mut out = stdout().lock();
+    let mut written = Ok(());
+    let mut progress = Progress::new(&recording);
+    live(&recording, agents, threshold, |at, model| {
+        progress.show(at);
         let board = BoardLine::new(at, &model.board());
-        lines.extend(board.changes_since(&before));
+        for change in board.changes_since(&before) {
+            let change = on_clock_of(&recording, change);
+            let line = match format {
+                Format::Json => serde_json::to_string(&change).map_err(std::io::Error::from),
+                Format::Text => Ok(sentence(&change)),
+            };
+            if written.is_ok() {
+                written = line.and_then(|line| writeln!(out, "{line}"));
+            }
+        }
         before = board;
     });
-    for change in &lines {
-        match format {
-            Format::Json => writeln!(stdout(), "{}", serde_json::to_string(change)?)?,
-            Format::Text => writeln!(stdout(), "{}", sentence(change))?,
-        }
-    }
-    Ok(())
+    progress.end();
+    Ok(written?)
 }
 
 /// Lives through a recording and shows the model whenever it may have changed.
-pub(super) fn live(recording: &Recording, mut model: Model, mut see: impl FnMut(BootTime, &Model)) {
-    let end = recording.truths.iter().map(|truth| truth.until).max().unwrap_or_default();
+pub(super) fn live(
+    recording: &Recording,
+    agents: &Agents,
+    threshold: Duration,
+    mut see: impl FnMut(BootTime, &Model),
+) {
+    let mut model = Model::new(profiles(agents, Some(&recording.agent)), threshold);
     for dated in &recording.facts {
         run_until(&mut model, dated.at, &mut see);
         model.apply(dated.at, dated.fact.clone());
         see(dated.at, &model);
     }
-    run_until(&mut model, end, &mut see);
+    run_until(&mut model, recording.end, &mut see);
 }
 
 fn run_until(model: &mut Model, now: BootTime, see: &mut impl FnMut(BootTime, &Model)) {
@@ -54,6 +67,25 @@ fn run_until(model: &mut Model, now: BootTime, see: &mut impl FnMut(BootTime, &M
     }
 }
 
+/// Those that are known, and one for a recorded agent that is not.
+pub(super) fn profiles(agents: &Agents, recorded: Option<&str>) -> Profiles {
+    let names: Vec<String> = agents.names().chain(recorded).map(String::from).collect();
+    agents.profiles(&names)
+}
+
+/// A process that was found running started before the recording: then its
+/// facts have a clock that began earlier. What was before is 0.
+fn on_clock_of(recording: &Recording, mut change: ChangeLine) -> ChangeLine {
+    let zero_ns = recording.zero.as_nanos();
+    let row = &mut change.row;
+    let pieces = row.evidence_ladder.iter_mut().map(|piece| &mut piece.since_ns);
+    let times = [&mut row.started_at_ns, &mut row.since_ns, &mut row.decided_by_ns];
+    for time in pieces.chain(times).chain([&mut change.at_ns]) {
+        *time = time.saturating_sub(zero_ns);
+    }
+    change
+}
+
 /// `12.345 claude 14581: working -> waiting (done) by title, since 12.195`.
 fn sentence(change: &ChangeLine) -> String {
     let seconds = |nanos: u64| Duration::from_nanos(nanos).as_secs_f64();
@@ -63,4 +95,42 @@ fn sentence(change: &ChangeLine) -> String {
         show::change(change),
         seconds(change.row.since_ns)
     )
+}
+
+/// How far a long replay is, for a person who sees nothing else of it.
+#[derive(Debug)]
+struct Progress {
+    is_seen: bool,
+    end: BootTime,
+    shown_at: Instant,
+    is_shown: bool,
+}
+
+impl Progress {
+    const PAUSE: Duration = Duration::from_millis(500);
+
+    fn new(recording: &Recording) -> Self {
+        let last = recording.facts.last().map(|dated| dated.at).unwrap_or_default();
+        Self {
+            is_seen: stderr().is_terminal() && !stdout().is_terminal(),
+            end: recording.end.max(last),
+            shown_at: Instant::now(),
+            is_shown: false,
+        }
+    }
+
+    fn show(&mut self, at: BootTime) {
+        if self.is_seen && self.shown_at.elapsed() >= Self::PAUSE {
+            self.shown_at = Instant::now();
+            self.is_shown = true;
+            let percent = u128::from(at.as_nanos()) * 100 / u128::from(self.end.as_nanos().max(1));
+            let _ = write!(stderr(), "\rreplaying: {percent} %");
+        }
+    }
+
+    fn end(&self) {
+        if self.is_shown {
+            let _ = write!(stderr(), "\r\x1b[K");
+        }
+    }
 }

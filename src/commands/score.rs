@@ -11,7 +11,7 @@ use ebpf_ai_monitor_core::{BootTime, Model, Phase};
 use serde::Serialize;
 
 use super::Format;
-use super::replay::live;
+use super::replay::{live, profiles};
 use crate::sources::replay::{self, Recording, State, Truth};
 
 /// How exactly the recordings know the truth.
@@ -86,10 +86,10 @@ pub(crate) fn score(
     threshold: Duration,
     format: Format,
 ) -> anyhow::Result<()> {
-    let profiles = agents.profiles(&names(agents));
+    let known = profiles(agents, None);
     let mut scores = Vec::new();
     for file in files {
-        let recording = replay::read(file, &profiles)?;
+        let recording = replay::read(file, &known)?;
         let shown = watch(&recording, agents, threshold);
         scores.push(Score::new(&recording.name, &recording.truths, &shown));
     }
@@ -108,16 +108,9 @@ pub(crate) fn score(
 
 /// Lives through the recording and notes what the board showed.
 fn watch(recording: &Recording, agents: &Agents, threshold: Duration) -> Vec<Shown> {
-    let mut names = names(agents);
-    names.push(recording.agent.clone());
-    let model = Model::new(agents.profiles(&names), threshold);
     let mut shown = vec![Shown { from: BootTime::default(), state: None }];
-    live(recording, model, |at, model| note(model, at, &mut shown));
+    live(recording, agents, threshold, |at, model| note(model, at, &mut shown));
     shown
-}
-
-fn names(agents: &Agents) -> Vec<String> {
-    agents.names().map(String::from).collect()
 }
 
 fn note(model: &Model, at: BootTime, shown: &mut Vec<Shown>) {

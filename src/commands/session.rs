@@ -8,8 +8,7 @@ use crate::protocol::{PhaseWord, RowLine};
 /// `name` is a pid, a terminal as in `ps`, or an agent of which only one runs;
 /// without a name there must be one session only.
 pub(super) fn find<'a>(rows: &'a [RowLine], name: Option<&str>) -> anyhow::Result<&'a RowLine> {
-    let living: Vec<&RowLine> =
-        rows.iter().filter(|row| row.phase != PhaseWord::Exited).collect();
+    let living: Vec<&RowLine> = rows.iter().filter(|row| row.phase != PhaseWord::Exited).collect();
     let is_meant = |row: &RowLine| {
         name.is_none_or(|name| {
             row.pid.to_string() == name

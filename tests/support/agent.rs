@@ -11,6 +11,8 @@ use super::user::TestUser;
 /// folder.
 #[derive(Debug)]
 pub struct AgentKind {
+    /// What the report calls this set-up.
+    pub title: &'static str,
     /// As the monitor calls it.
     pub name: &'static str,
     /// Below the folder the agents are installed in.
@@ -71,6 +73,7 @@ impl AgentKind {
 }
 
 pub const CLAUDE: AgentKind = AgentKind {
+    title: "claude",
     name: "claude",
     program: "node_modules/.bin/claude",
     environment: &[
@@ -113,6 +116,7 @@ pub const CLAUDE: AgentKind = AgentKind {
 };
 
 pub const CODEX: AgentKind = AgentKind {
+    title: "codex",
     name: "codex",
     program: "node_modules/.bin/codex",
     environment: &[("FAKE_KEY", "sk-fake-000")],
@@ -162,4 +166,29 @@ pub const CODEX: AgentKind = AgentKind {
     ],
     approval: &["y"],
     farewell: &["C-c", "C-c"],
+};
+
+/// Nothing on its screen moves while it works, and its title never changes.
+pub const CLAUDE_SILENT: AgentKind = AgentKind {
+    title: "claude silent",
+    environment: &[
+        ("ANTHROPIC_BASE_URL", "{url}"),
+        ("CLAUDE_CODE_TMPDIR", "{project}/../tmp"),
+        ("ANTHROPIC_API_KEY", "sk-ant-fake-0123456789abcdefghijklmnop"),
+        ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1"),
+        ("CLAUDE_CODE_DISABLE_TERMINAL_TITLE", "1"),
+        ("DISABLE_AUTOUPDATER", "1"),
+        ("DISABLE_ERROR_REPORTING", "1"),
+        ("DISABLE_TELEMETRY", "1"),
+    ],
+    files: &[
+        CLAUDE.files[0],
+        (
+            ".claude/settings.json",
+            r#"{ "prefersReducedMotion": true, "permissions": {
+                "defaultMode": "default", "allow": ["Bash(sleep:*)", "Bash(for:*)"]
+            } }"#,
+        ),
+    ],
+    ..CLAUDE
 };

@@ -68,6 +68,26 @@ impl Desk {
         self.press(&["Enter"])
     }
 
+    /// Types and sends nothing; gives the time of the first key.
+    pub fn type_text(&mut self, text: &str) -> Result<u64> {
+        let at_ns = boot_time_ns();
+        self.terminal.type_text(text)?;
+        Ok(at_ns)
+    }
+
+    /// Pastes lines as a terminal does.
+    pub fn paste(&mut self, lines: &[&str]) -> Result<u64> {
+        let at_ns = boot_time_ns();
+        self.terminal.paste(lines)?;
+        Ok(at_ns)
+    }
+
+    pub fn resize(&mut self, columns: u16, rows: u16) -> Result<u64> {
+        let at_ns = boot_time_ns();
+        self.terminal.resize(columns, rows)?;
+        Ok(at_ns)
+    }
+
     /// Presses keys, half a second apart; gives the time of the first.
     pub fn press(&mut self, keys: &[&str]) -> Result<u64> {
         let at_ns = boot_time_ns();

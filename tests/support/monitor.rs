@@ -3,7 +3,7 @@
 
 use std::{
     io::{BufRead, BufReader, Read},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{boot_time_ns, pty::copy_for, user::TestUser, wait_until};
 
@@ -30,6 +30,8 @@ pub struct Change {
     pub since_ns: u64,
     /// When the event that decided happened in the kernel.
     pub decided_by_ns: Option<u64>,
+    /// When the session's process started.
+    pub started_at_ns: u64,
     pub tty: String,
     pub agent: String,
     pub project: String,
@@ -81,6 +83,8 @@ impl Daemon {
 #[derive(Debug)]
 pub struct Monitor {
     lines: Arc<Mutex<Vec<(u64, String)>>>,
+    program: PathBuf,
+    runtime: PathBuf,
     _watch: Running,
     daemon: Daemon,
 }
@@ -109,7 +113,8 @@ impl Monitor {
         watch.args(["watch", "--json", "--runtime-dir"]).arg(user.make_folder("runtime")?);
         let mut watch = Running::start(&mut watch)?;
         let lines = keep(watch.0.stdout.take(), |line| (boot_time_ns(), line));
-        Ok(Self { lines, _watch: watch, daemon })
+        let (program, runtime) = (binary.to_owned(), user.make_folder("runtime")?);
+        Ok(Self { lines, program, runtime, _watch: watch, daemon })
     }
 
     pub fn pid(&self) -> u32 {
@@ -141,6 +146,53 @@ impl Monitor {
     /// The daemon's own words, for the report of a failure.
     pub fn log(&self) -> Vec<String> {
         lock(&self.daemon.log).clone()
+    }
+}
+
+/// `record`, until the session ends.
+#[derive(Debug)]
+pub struct Recorder {
+    process: Running,
+    written: PathBuf,
+    kept: PathBuf,
+    started_at_ns: u64,
+}
+
+impl Recorder {
+    /// Waits for the session on this terminal. The recording is kept in `folder` as `name.jsonl`.
+    pub fn start(monitor: &Monitor, tty: &str, folder: &Path, name: &str) -> Result<Self> {
+        wait_until("the session", START_BOUND, || {
+            monitor.changes(tty).is_ok_and(|changes| !changes.is_empty())
+        })?;
+        let session = monitor.changes(tty)?.pop().context("no session")?;
+        let written = monitor.runtime.join(format!("{name}.jsonl"));
+        let mut record = Command::new(&monitor.program);
+        record.args(["record", tty, "--name", name, "-o"]);
+        record.arg(&written).arg("--runtime-dir").arg(&monitor.runtime);
+        let process = Running::start(&mut record)?;
+        let kept = folder.join(format!("{name}.jsonl"));
+        Ok(Self { process, written, kept, started_at_ns: session.started_at_ns })
+    }
+
+    /// Adds the truth: what was so from each moment on.
+    pub fn finish(mut self, states: &[(u64, &str)]) -> Result<()> {
+        let mut ended = || self.process.has_ended();
+        wait_until("the end of the recording", START_BOUND, &mut ended)?;
+        let text = std::fs::read_to_string(&self.written)?;
+        let header = text.lines().next().context("an empty recording")?;
+        let started = serde_json::from_str::<Value>(header)?["started_ns"].as_i64();
+        let zero = self.started_at_ns.cast_signed() - started.context("no start")?;
+        let t = |at_ns: u64| (at_ns.cast_signed() - zero).max(0);
+        let last =
+            text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()?["t"].as_i64());
+        let end = last.max().unwrap_or_default();
+        let ends = states.iter().skip(1).map(|(at_ns, _)| t(*at_ns)).chain([end]);
+        let truths = states.iter().zip(ends).map(|((at_ns, state), until)| {
+            json!({ "t": t(*at_ns), "ev": "truth", "until": until, "state": state }).to_string()
+                + "\n"
+        });
+        std::fs::write(&self.kept, text + &truths.collect::<String>())?;
+        Ok(())
     }
 }
 
@@ -203,6 +255,7 @@ fn parse(printed_at_ns: u64, line: &str) -> Result<Change> {
         printed_at_ns,
         since_ns: value["since_ns"].as_u64().unwrap_or_default(),
         decided_by_ns: value["decided_by_ns"].as_u64(),
+        started_at_ns: value["started_at_ns"].as_u64().unwrap_or_default(),
         tty: text("tty"),
         agent: text("agent"),
         project: text("project"),

@@ -84,6 +84,17 @@ impl Tmux {
         self.control.ask(&format!("send-keys {key}")).map(drop)
     }
 
+    /// Pastes lines, bracketed where the program asks for it.
+    pub fn paste(&mut self, lines: &[&str]) -> Result<()> {
+        let text = lines.join("\\n");
+        self.control.ask(&format!("set-buffer \"{text}\""))?;
+        self.control.ask("paste-buffer -p").map(drop)
+    }
+
+    pub fn resize(&mut self, columns: u16, rows: u16) -> Result<()> {
+        self.control.ask(&format!("resize-window -x {columns} -y {rows}")).map(drop)
+    }
+
     /// Copies all the pane writes to a file from now on.
     pub fn record(&mut self, path: &str) -> Result<()> {
         self.control.ask(&format!("pipe-pane -o 'cat > {path}'")).map(drop)

@@ -57,9 +57,7 @@ impl Belief {
     fn written(&self, now: BootTime) -> Option<Piece> {
         let heard_at = self.turn.heard_at()?;
         let (says, since, standing) = match self.turn.judge(now, &self.density) {
-            Verdict::Sure(evidence) => {
-                (Some(evidence.says), evidence.since, Standing::Outranked)
-            }
+            Verdict::Sure(evidence) => (Some(evidence.says), evidence.since, Standing::Outranked),
             Verdict::Pending => (None, heard_at, Standing::Unconfirmed),
             Verdict::Nothing => (None, heard_at, Standing::Lapsed),
         };

@@ -70,9 +70,9 @@ pub(super) fn read(
 ) -> anyhow::Result<Recording> {
     let mut read: Vec<Line> = Vec::new();
     while let Some(line) = lines.next()? {
-        match line.parse()? {
-            Line::Other => {}
-            line => read.push(line),
+        let line: Line = line.parse()?;
+        if !matches!(line, Line::Other) {
+            read.push(line);
         }
     }
     let truths: Vec<Truth> = read.iter().filter_map(Line::truth).collect();

@@ -20,12 +20,10 @@ impl OwnFile {
     /// Follows no link in the last name, waits for no writer of a pipe and takes
     /// no terminal.
     pub(super) fn open(path: &Path, owner: u32) -> anyhow::Result<Self> {
-        let flags = OFlags::RDONLY
-            | OFlags::NOFOLLOW
-            | OFlags::NONBLOCK
-            | OFlags::NOCTTY
-            | OFlags::CLOEXEC;
-        let file = File::from(rustix::fs::open(path, flags, Mode::empty()).context("cannot open it")?);
+        let flags =
+            OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let file =
+            File::from(rustix::fs::open(path, flags, Mode::empty()).context("cannot open it")?);
         let found = file.metadata().context("cannot look at it")?;
         ensure!(found.is_file(), "it is no regular file");
         ensure!(found.uid() == owner, "it belongs to user {}", found.uid());

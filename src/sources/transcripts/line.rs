@@ -204,7 +204,10 @@ mod tests {
         let lines = "\n".repeat(64);
         let deep = format!("{}{{\"type\":\"a\"}}{}", "[".repeat(100), "]".repeat(100));
         let table: &[(&str, &[(&str, &str)])] = &[
-            (r#"{"type":"user","x":"y","content":"hello"}"#, &[("type", "user"), ("content", "hello")]),
+            (
+                r#"{"type":"user","x":"y","content":"hello"}"#,
+                &[("type", "user"), ("content", "hello")],
+            ),
             (
                 r#"{"content":"b","message":{"x":{"type":"deep"},"type":"inner"},"type":"last"}"#,
                 &[("content", "b"), ("type", "deep"), ("type", "inner"), ("type", "last")],
@@ -218,7 +221,13 @@ mod tests {
             (r#"{"type":{"x":"y"},"isMeta":null}"#, &[]),
             (
                 r#"{"isMeta":true,"n":-5,"n":18446744073709551615,"n":1.5,"type":false}"#,
-                &[("isMeta", "true"), ("n", "-5"), ("n", "18446744073709551615"), ("n", "1.5"), ("type", "false")],
+                &[
+                    ("isMeta", "true"),
+                    ("n", "-5"),
+                    ("n", "18446744073709551615"),
+                    ("n", "1.5"),
+                    ("type", "false"),
+                ],
             ),
             (r#"{"ty\u0070e":"a\"b\\c\u00e9\n"}"#, &[("type", "a\"b\\cé\n")]),
             (r#"{"x":"{\"type\":\"quoted\"}"}"#, &[]),

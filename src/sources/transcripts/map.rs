@@ -56,7 +56,8 @@ impl Map {
 
     /// What is sought below a directory of this name.
     pub(super) fn inner_spots(&self, spots: &[Spot], name: &OsStr) -> Vec<Spot> {
-        let leads = spots.iter().filter(|spot| !self.is_end(**spot) && self.name(**spot).fits(name));
+        let leads =
+            spots.iter().filter(|spot| !self.is_end(**spot) && self.name(**spot).fits(name));
         leads.map(|spot| Spot { depth: spot.depth + 1, ..*spot }).collect()
     }
 
@@ -74,7 +75,11 @@ impl Map {
     }
 
     /// For which a file of this name is sought.
-    pub(super) fn fitting<'a>(&'a self, spots: &'a [Spot], name: &'a OsStr) -> impl Iterator<Item = &'a Sought> {
+    pub(super) fn fitting<'a>(
+        &'a self,
+        spots: &'a [Spot],
+        name: &'a OsStr,
+    ) -> impl Iterator<Item = &'a Sought> {
         let fits = |spot: &&Spot| self.is_end(**spot) && self.name(**spot).fits(name);
         spots.iter().filter(fits).map(|spot| &self.0[spot.sought])
     }

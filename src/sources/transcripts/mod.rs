@@ -282,7 +282,8 @@ impl WrittenFiles {
         entries.dedup();
         for entry in entries {
             let name = key.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-            let transcript = Transcript { agent: agent.clone(), name, directory: directory.clone() };
+            let transcript =
+                Transcript { agent: agent.clone(), name, directory: directory.clone() };
             tell(inbox, Fact::Transcribed { transcript, entry })?;
         }
         self.limit_kept(key);
@@ -307,8 +308,8 @@ impl WrittenFiles {
         let Subject { agent, kind: Kind::Notes(notes) } = &self.subjects[key.subject] else {
             return Ok(());
         };
-        let read = OwnFile::open(&key.path, self.owner)
-            .and_then(|own| note::read(&own, agent, notes));
+        let read =
+            OwnFile::open(&key.path, self.owner).and_then(|own| note::read(&own, agent, notes));
         let note = match read {
             Ok(note) => note,
             Err(error) => {

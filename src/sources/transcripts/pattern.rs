@@ -124,7 +124,16 @@ mod tests {
         let wild = |name: &str| Name::Wild(name.into());
         let home = Path::new("/home/a*b");
         let table = [
-            ("~/.x/*/*.jsonl", Some(vec![literal("home"), literal("a*b"), literal(".x"), wild("*"), wild("*.jsonl")])),
+            (
+                "~/.x/*/*.jsonl",
+                Some(vec![
+                    literal("home"),
+                    literal("a*b"),
+                    literal(".x"),
+                    wild("*"),
+                    wild("*.jsonl"),
+                ]),
+            ),
             ("/var//./log/*", Some(vec![literal("var"), literal("log"), wild("*")])),
             ("~/../x", None),
             ("x/*", None),

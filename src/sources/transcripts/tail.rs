@@ -252,7 +252,8 @@ mod tests {
 
     #[test]
     fn a_line_that_is_too_long_is_passed_over() {
-        for (length, is_read) in [(MOST_LINE, true), (MOST_LINE + 1, false), (3 * MOST_LINE, false)] {
+        for (length, is_read) in [(MOST_LINE, true), (MOST_LINE + 1, false), (3 * MOST_LINE, false)]
+        {
             let mut log = Fixture::new();
             let text = format!("one\n{}\ntwo\n", "x".repeat(length));
             log.append(text.as_bytes());

@@ -357,7 +357,10 @@ impl Tree {
         }
         let may_go = |directory: &&Directory| {
             directory.touched < touched
-                && directory.spots.iter().all(|spot| self.map.is_end(*spot) && !self.map.is_named(*spot))
+                && directory
+                    .spots
+                    .iter()
+                    .all(|spot| self.map.is_end(*spot) && !self.map.is_named(*spot))
         };
         let oldest = self.directories.values().filter(may_go).min_by_key(|it| it.touched);
         let Some(path) = oldest.map(|directory| directory.path.clone()) else {
