@@ -208,8 +208,8 @@ impl Belief {
     }
 
     /// When the youngest of its living children was started.
-    pub(crate) fn hear_children(&mut self, youngest: Option<BootTime>) {
-        self.turn.set_tool(youngest);
+    pub(crate) fn hear_children(&mut self, at: BootTime, youngest: Option<BootTime>) {
+        self.turn.set_tool(at, youngest);
     }
 
     /// It rang, or sent a notification: a hint that it waits.

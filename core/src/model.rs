@@ -295,7 +295,7 @@ impl Model {
         let Some(process) = self.processes.get_mut(&id) else { return };
         change(&mut process.children);
         let youngest = process.children.values().max().copied();
-        self.tell(at, id, |belief| belief.hear_children(youngest));
+        self.tell(at, id, |belief| belief.hear_children(at, youngest));
     }
 
     fn transcribe(&mut self, at: BootTime, transcript: Transcript, entry: Entry) {

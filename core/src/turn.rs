@@ -34,6 +34,8 @@ pub(crate) struct Turn {
     stopped_at: Option<BootTime>,
     /// When the youngest living child was started.
     tool_started_at: Option<BootTime>,
+    /// When the last tool ended: its answer is written a moment later.
+    tool_ended_at: Option<BootTime>,
 }
 
 pub(crate) enum Verdict {
@@ -45,7 +47,7 @@ pub(crate) enum Verdict {
 
 impl Turn {
     pub(crate) fn new(threshold: Duration) -> Self {
-        Self { threshold, last: None, entered_at: None, stopped_at: None, tool_started_at: None }
+        Self { threshold, last: None, entered_at: None, stopped_at: None, tool_started_at: None, tool_ended_at: None }
     }
 
     pub(crate) fn hear(&mut self, at: BootTime, entry: Entry) {
@@ -65,8 +67,12 @@ impl Turn {
         self.stopped_at = Some(at);
     }
 
-    pub(crate) fn set_tool(&mut self, started_at: Option<BootTime>) {
-        self.tool_started_at = started_at;
+    /// The youngest child that lives now, if any.
+    pub(crate) fn set_tool(&mut self, at: BootTime, started_at: Option<BootTime>) {
+        let old = std::mem::replace(&mut self.tool_started_at, started_at);
+        if old.is_some_and(|old| started_at < Some(old) && at >= old + TOOL_LIVES) {
+            self.tool_ended_at = Some(at);
+        }
     }
 
     /// When a line was last added.
@@ -87,7 +93,7 @@ impl Turn {
     /// The moments at which [`Self::judge`] may change its mind.
     pub(crate) fn deadlines(&self, density: &Density) -> impl Iterator<Item = BootTime> {
         let last = self.last.map(|(at, _)| at);
-        let rest = self.last.and_then(|(at, _)| rest_since(density, at));
+        let rest = last.and_then(|at| self.rest_since(density, at));
         [
             last.map(|at| at + CONFIRM_WAITING),
             rest.map(|rest| rest + self.threshold),
@@ -125,7 +131,7 @@ impl Turn {
                         return sure(Says::Waiting(Reason::Interrupted), stop);
                     }
                 }
-                let rest = rest_since(density, at);
+                let rest = self.rest_since(density, at);
                 let has_tool = self
                     .tool_started_at
                     .is_some_and(|tool| tool + TOOL_LEAD >= at && now >= tool + TOOL_LIVES);
@@ -143,13 +149,14 @@ impl Turn {
             }
         }
     }
-}
 
-/// Since when the screen has rested, not before `at`.
-fn rest_since(density: &Density, at: BootTime) -> Option<BootTime> {
-    match density.motion() {
-        Some(Motion::Works { .. }) => None,
-        Some(Motion::Rests { since, .. }) => Some(since.max(at)),
-        None => Some(at),
+    /// Since when the screen has rested and no tool ran, not before `at`.
+    fn rest_since(&self, density: &Density, at: BootTime) -> Option<BootTime> {
+        let rest = match density.motion() {
+            Some(Motion::Works { .. }) => return None,
+            Some(Motion::Rests { since, .. }) => since.max(at),
+            None => at,
+        };
+        Some(self.tool_ended_at.map_or(rest, |ended| ended.max(rest)))
     }
 }

@@ -120,7 +120,9 @@ fn a_tool_that_does_not_start_asks_for_permission() {
     story.teller.expire(20_400);
     assert_eq!(story.phase(), Phase::Working, "the tool runs");
     story.teller.tell(60_000, Fact::ChildExited { process, child: tool });
-    story.entry(60_050, Entry::Returned);
+    story.teller.expire(60_200);
+    assert_eq!(story.phase(), Phase::Working, "its answer is yet to be written");
+    story.entry(60_200, Entry::Returned);
     story.teller.expire(70_000);
     assert_eq!(story.phase(), Phase::Working);
 }

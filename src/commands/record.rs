@@ -209,3 +209,236 @@ impl Out {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ebpf_ai_monitor_agents::Agents;
+    use ebpf_ai_monitor_core::*;
+
+    use super::*;
+    use crate::sources::replay::{self, Recording};
+
+    const TTY: u64 = 1;
+    const AGENT: &str = "claude";
+
+    /// A small generator of repeatable randomness (splitmix64).
+    struct Dice(u64);
+
+    impl Dice {
+        fn roll(&mut self, sides: u64) -> u64 {
+            self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+            let mut mixed = self.0;
+            mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+            mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+            (mixed ^ (mixed >> 31)) % sides
+        }
+
+        fn is_so(&mut self) -> bool {
+            self.roll(2) == 0
+        }
+
+        fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
+            choices[self.roll(choices.len() as u64) as usize]
+        }
+
+        fn sequence(&mut self) -> Sequence {
+            let osc = ["7501;state=working", "0;⠂ xx", "2;✳ xx", "9;4;3;", "9;xxx", "777;xxxxxx;x"];
+            match self.roll(5) {
+                0 => Sequence::Bell,
+                1 => Sequence::PasteMode(self.pick(&[Mode::Set, Mode::Reset])),
+                _ => Sequence::Osc(self.pick(&osc).to_owned()),
+            }
+        }
+
+        fn wait(&mut self) -> Option<Wait> {
+            let kinds = [WaitKind::Read, WaitKind::Poll, WaitKind::Epoll, WaitKind::IoUring];
+            let how = self.pick(&kinds);
+            let mode = self.pick(&[TtyMode::Canonical, TtyMode::Raw]);
+            self.is_so().then_some(Wait { how, mode })
+        }
+
+        /// As the daemon would tell it of this process on its terminal.
+        fn fact(&mut self, process: ProcessId, at: BootTime) -> Fact {
+            let entries =
+                [Entry::Begun, Entry::Called, Entry::Returned, Entry::Ended, Entry::Aborted];
+            let name = "t1".to_owned();
+            match self.roll(14) {
+                0 => Fact::Redrawn { tty: TTY },
+                1 => Fact::Quiet { process, last_output: at },
+                2 | 3 => Fact::Input {
+                    tty: TTY,
+                    input: Input {
+                        bytes: self.roll(9) as u32,
+                        enter: self.is_so(),
+                        escape: self.is_so(),
+                        interrupt: self.is_so(),
+                        focus_in: self.is_so(),
+                        focus_out: self.is_so(),
+                    },
+                },
+                4..=6 => Fact::Sequence { tty: TTY, sequence: self.sequence() },
+                7 => Fact::Gap { tty: TTY, bytes: self.roll(9_999) },
+                8 => Fact::Looked { process, waits: self.wait() },
+                9 => {
+                    let child = ProcessId { pid: Pid(1_000), started_at: at };
+                    Fact::ChildStarted { process, child }
+                }
+                10 => {
+                    let transcript = Transcript { agent: AGENT.to_owned(), name, directory: None };
+                    Fact::Transcribed { transcript, entry: self.pick(&entries) }
+                }
+                11 => Fact::Noted(Note {
+                    agent: AGENT.to_owned(),
+                    pid: process.pid,
+                    started_tick: process.started_at.as_nanos() / 10_000_000,
+                    transcript: self.is_so().then_some(name),
+                    status: self.pick(&["busy", "idle", "waiting"]).to_owned(),
+                    detail: self.pick(&["", "permission prompt"]).to_owned(),
+                }),
+                _ => Fact::Output(process),
+            }
+        }
+    }
+
+    /// The daemon's facts of one session, from the moment at which the
+    /// recording begins.
+    fn story(seed: u64, began: BootTime, process: ProcessId) -> Vec<(BootTime, Fact)> {
+        let mut dice = Dice(seed);
+        let (project, directory) = (String::new(), String::new());
+        let (agent, parent) = (AGENT.to_owned(), Pid(1));
+        let mut now = began.max(process.started_at);
+        let tty = Some(Tty { id: TTY, name: "pts/0".to_owned() });
+        let mut facts = vec![
+            (now, Fact::Started { process, parent, agent, project, directory }),
+            (now, Fact::Attached { process, tty }),
+        ];
+        for _ in 0..200 {
+            now = now + Duration::from_nanos(1 + dice.roll(400_000_000));
+            let mut fact = dice.fact(process, now);
+            let is_child = |old: &Fact| matches!(old, Fact::ChildStarted { .. });
+            let lives = facts
+                .iter()
+                .rfind(|(_, old)| is_child(old) || matches!(old, Fact::ChildExited { .. }));
+            // A second child only after the first has gone.
+            if let (Fact::ChildStarted { .. }, Some((_, Fact::ChildStarted { child, .. }))) =
+                (&fact, lives)
+            {
+                fact = Fact::ChildExited { process, child: *child };
+            }
+            facts.push((now, fact));
+        }
+        facts.push((now, Fact::Exited(process)));
+        facts
+    }
+
+    /// What `record` writes of it, between facts of others.
+    fn write(facts: &[(BootTime, Fact)], began: BootTime, process: ProcessId) -> String {
+        let mut recorder = Recorder {
+            agent: AGENT.to_owned(),
+            pid: process.pid.0,
+            started_at_ns: process.started_at.as_nanos(),
+            tty_id: TTY,
+            began_ns: began.as_nanos(),
+            transcripts: BTreeMap::new(),
+        };
+        let order = Order { session: None, file: None, name: Some("story".to_owned()) };
+        let mut lines = vec![serde_json::to_string(&recorder.header(&order)).unwrap()];
+        let other = ProcessId { pid: process.pid, started_at: BootTime::from_nanos(77) };
+        for (at, fact) in facts {
+            for fact in [fact, &Fact::Output(other), &Fact::Gap { tty: 9, bytes: 1 }] {
+                // Over the socket and back.
+                let line = FactLine::new(*at, fact, Some(process)).unwrap();
+                let line = serde_json::to_string(&line).unwrap();
+                if let Some(line) = recorder.take(serde_json::from_str(&line).unwrap()) {
+                    lines.push(serde_json::to_string(&line).unwrap());
+                }
+            }
+        }
+        lines.join("\n")
+    }
+
+    fn boards(facts: impl Iterator<Item = (BootTime, Fact)>) -> Vec<Board> {
+        let profiles = Agents::builtin().profiles(&[AGENT.to_owned()]);
+        let mut model = Model::new(profiles, Duration::from_secs(1));
+        let mut boards = Vec::new();
+        for (at, fact) in facts {
+            model.apply(at, fact);
+            boards.push(model.board());
+        }
+        boards
+    }
+
+    fn read(text: &str) -> Recording {
+        let profiles = Agents::builtin().profiles(&[AGENT.to_owned()]);
+        replay::parse(text.as_bytes(), &profiles).unwrap()
+    }
+
+    /// `began` and `started_at` in seconds.
+    fn ensure_round_trip(began: u64, started_at: u64) {
+        let second = |seconds| BootTime::from_millis(seconds * 1_000);
+        let (began, started_at) = (second(began), second(started_at));
+        let process = ProcessId { pid: Pid(7), started_at };
+        for seed in 0..200 {
+            let told = story(seed, began, process);
+            let recording = read(&write(&told, began, process));
+            assert_eq!(recording.zero, began);
+            let read: Vec<(BootTime, Fact)> =
+                recording.facts.into_iter().map(|dated| (dated.at, dated.fact)).collect();
+            assert_eq!(read, told, "seed {seed}");
+            let seen = boards(told.iter().cloned());
+            assert_eq!(boards(read.into_iter()), seen, "seed {seed}");
+            assert!(seen.iter().any(|board| !board.rows.is_empty()), "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn what_is_read_is_what_was_told() {
+        ensure_round_trip(0, 5);
+    }
+
+    #[test]
+    fn the_same_of_a_session_that_was_found_running() {
+        ensure_round_trip(600, 0);
+    }
+
+    #[test]
+    fn output_stays_in_its_slot_when_the_process_began_between_two() {
+        let began = BootTime::from_millis(10_000);
+        let process = ProcessId { pid: Pid(7), started_at: BootTime::from_millis(4_321) };
+        let written = BootTime::from_millis(10_260);
+        let recording = read(&write(&[(written, Fact::Output(process))], began, process));
+        let told = recording.facts.last().unwrap().at.as_nanos();
+        assert_eq!(told % 125_000_000, written.as_nanos() % 125_000_000);
+        let Fact::Started { process: read, .. } = recording.facts[0].fact else { panic!() };
+        assert_eq!(recording.zero.since(read.started_at), Duration::from_millis(5_679));
+    }
+
+    #[test]
+    fn a_session_ends_with_its_terminal_or_its_program() {
+        let process = ProcessId { pid: Pid(7), started_at: BootTime::from_millis(1) };
+        let at = BootTime::from_millis(5);
+        let started = |agent: &str| Fact::Started {
+            process,
+            parent: Pid(1),
+            agent: agent.to_owned(),
+            project: String::new(),
+            directory: String::new(),
+        };
+        let attached = |tty: Option<u64>| Fact::Attached {
+            process,
+            tty: tty.map(|id| Tty { id, name: "pts/1".to_owned() }),
+        };
+        let table = [
+            (started(AGENT), 0),
+            (attached(Some(TTY)), 0),
+            (started("codex"), 1),
+            (attached(Some(2)), 1),
+            (attached(None), 1),
+        ];
+        for (fact, exits) in table {
+            let text = write(&[(at, fact.clone())], BootTime::default(), process);
+            assert_eq!(text.matches(r#""ev":"exit""#).count(), exits, "{fact:?}: {text}");
+            assert_eq!(text.lines().count(), 1 + exits, "{fact:?}: {text}");
+        }
+    }
+}

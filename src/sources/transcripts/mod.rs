@@ -252,7 +252,6 @@ impl WrittenFiles {
             Ok(own) => own,
             Err(error) => {
                 debug!("cannot read {}: {error:#}", key.path.display());
-                self.logs.remove(key);
                 return Ok(());
             }
         };

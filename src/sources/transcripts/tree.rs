@@ -53,7 +53,6 @@ pub(super) struct Tree {
     map: Map,
     directories: BTreeMap<i32, Directory>,
     numbers: BTreeMap<PathBuf, i32>,
-    limit: usize,
     /// That a limit was met is said once.
     has_told_limit: bool,
     has_told_refusal: bool,
@@ -83,7 +82,6 @@ impl Tree {
             map: Map::new(sought),
             directories: BTreeMap::new(),
             numbers: BTreeMap::new(),
-            limit: MOST_DIRECTORIES,
             has_told_limit: false,
             has_told_refusal: false,
         })
@@ -272,8 +270,8 @@ impl Tree {
             let (Ok(kind), name) = (entry.file_type(), entry.file_name()) else { continue };
             if kind.is_dir() && spots.iter().any(|spot| self.map.is_wild_way(*spot, &name)) {
                 directories.push((modified(&entry), name));
-                if directories.len() >= 2 * self.limit {
-                    keep_newest(&mut directories, self.limit);
+                if directories.len() >= 2 * MOST_DIRECTORIES {
+                    keep_newest(&mut directories, MOST_DIRECTORIES);
                 }
             } else if kind.is_file() && changes.len() < MOST_FILES {
                 let found = self.map.fitting(spots, &name);
@@ -282,7 +280,7 @@ impl Tree {
                 }));
             }
         }
-        keep_newest(&mut directories, self.limit);
+        keep_newest(&mut directories, MOST_DIRECTORIES);
         for (touched, name) in directories {
             let inner = self.map.inner_spots(spots, &name);
             self.visit(&path.join(name), inner, touched, changes);
@@ -299,7 +297,7 @@ impl Tree {
         changes: &mut Vec<Change>,
     ) -> Result<(), NotWatched> {
         let known = self.numbers.get(path).copied();
-        if known.is_none() && self.directories.len() >= self.limit {
+        if known.is_none() && self.directories.len() >= MOST_DIRECTORIES {
             self.make_room(touched, changes)?;
         }
         let is_named = spots.iter().all(|spot| self.map.is_named(*spot));
@@ -353,7 +351,7 @@ impl Tree {
         changes: &mut Vec<Change>,
     ) -> Result<(), NotWatched> {
         if !std::mem::replace(&mut self.has_told_limit, true) {
-            debug!("more than {} directories: only the newest are watched", self.limit);
+            debug!("more than {} directories: only the newest are watched", MOST_DIRECTORIES);
         }
         let may_go = |directory: &&Directory| {
             directory.touched < touched
