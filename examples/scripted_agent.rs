@@ -1,13 +1,16 @@
 //! A stand-in for an agent, for demonstrations and tests: it draws a spinner
 //! while it "works" and rests while it "waits". Runs on a terminal.
 
+use std::fs::OpenOptions;
 use std::io::{Read as _, Write as _, stdin, stdout};
+use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::Duration;
 
 use clap::Parser;
 use rustix::process::{ioctl_tiocsctty, setsid};
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
+use rustix::time::{ClockId, clock_gettime};
 
 const FRAMES: [&str; 4] = ["-", "\\", "|", "/"];
 
@@ -28,6 +31,9 @@ struct Cli {
     /// Tell the state by OSC 7501
     #[arg(long)]
     explicit: bool,
+    /// Write each state and its time to this file: `nanoseconds state`
+    #[arg(long)]
+    truth: Option<PathBuf>,
     /// Become the leader of a session on this terminal first
     #[arg(long)]
     take_terminal: bool,
@@ -53,6 +59,7 @@ fn main() -> anyhow::Result<()> {
     });
     for turn in 0..cli.turns {
         tell(&cli, "working")?;
+        note(&cli, "working")?;
         for frame in 0..cli.work / cli.frame.max(1) {
             let glyph = FRAMES[usize::try_from(frame)? % FRAMES.len()];
             draw(&format!("\r\x1b[2K{glyph} Working on {turn}"))?;
@@ -60,6 +67,7 @@ fn main() -> anyhow::Result<()> {
         }
         tell(&cli, "idle")?;
         draw("\r\x1b[2K> ")?;
+        note(&cli, "waiting")?;
         sleep(Duration::from_millis(cli.wait));
     }
     Ok(())
@@ -69,6 +77,15 @@ fn tell(cli: &Cli, state: &str) -> anyhow::Result<()> {
     if cli.explicit {
         draw(&format!("\x1b]7501;state={state}:app=scripted\x1b\\"))?;
     }
+    Ok(())
+}
+
+/// The moment, in nanoseconds of `CLOCK_BOOTTIME`, and what it does from then on.
+fn note(cli: &Cli, state: &str) -> anyhow::Result<()> {
+    let Some(path) = &cli.truth else { return Ok(()) };
+    let now = Duration::try_from(clock_gettime(ClockId::Boottime))?;
+    let mut file = OpenOptions::new().create(true).append(true).open(path)?;
+    writeln!(file, "{} {state}", now.as_nanos())?;
     Ok(())
 }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
-use support::monitor::Monitor;
+use support::monitor::{Monitor, Recorder};
 use support::pty::{OnPty, copy_for, example};
 use support::user::TestUser;
 use support::{report, take_turn, wait_until};
@@ -139,6 +139,54 @@ fn a_recorded_session_replays_as_it_was_seen() -> Result<()> {
     Ok(())
 }
 
+/// With `AGENT_RECORDS=DIR` the recordings are kept there.
+#[test]
+fn recordings_of_scripted_agents_score_without_a_mistake() -> Result<()> {
+    skip_unless_root!();
+    let _turn = take_turn();
+    let scene = Scene::new()?;
+    let folder = std::env::var_os("AGENT_RECORDS").map(PathBuf::from);
+    let folder = folder.unwrap_or_else(|| scene.user.home().to_owned());
+    let mut running = Vec::new();
+    for (name, option) in [("scripted-density", None), ("scripted-explicit", Some("--explicit"))] {
+        let truth = scene.user.home().join(name);
+        let told = format!("--truth={}", truth.display());
+        let options = ["--turns=3", "--work=5000", "--wait=5000", &told];
+        let options: Vec<&str> = options.into_iter().chain(option).collect();
+        let agent = scene.start_agent(&options)?;
+        let recorder = Recorder::start(&scene.monitor, agent.tty(), &folder, name)?;
+        running.push((name, truth, agent, recorder));
+    }
+    for (name, truth, agent, recorder) in running {
+        wait_until("the exit", Duration::from_secs(60), || {
+            let changes = scene.monitor.changes(agent.tty()).unwrap_or_default();
+            changes.last().is_some_and(|change| change.to == "exited")
+        })?;
+        recorder.finish(&truths(&truth)?)?;
+        let file = folder.join(name).with_extension("jsonl");
+        let file = file.to_str().context("paths are UTF-8 here")?;
+        let output = Command::new(binary()).args(["score", "--json", file]).output()?;
+        let scores: Value = serde_json::from_slice(&output.stdout)?;
+        let score = &scores[0];
+        assert_eq!(score["waiting_intervals"], 3, "{score:#}");
+        for mistake in ["false_waits", "missed_waits", "missed_works", "flips"] {
+            assert_eq!(score[mistake], 0, "{mistake}: {score:#}");
+        }
+    }
+    Ok(())
+}
+
+/// What `--truth` wrote.
+fn truths(path: &Path) -> Result<Vec<(u64, &'static str)>> {
+    let text = fs::read_to_string(path)?;
+    let truth = |line: &str| {
+        let (at_ns, state) = line.split_once(' ')?;
+        let state = if state == "working" { "working" } else { "waiting" };
+        Some((at_ns.parse().ok()?, state))
+    };
+    text.lines().map(|line| truth(line).with_context(|| line.to_owned())).collect()
+}
+
 /// A title of several words, a notification, and a progress bar.
 const SPOKEN: &str = "\x1b]0;✳ Secret plan 7\x07\x1b]9;my secret\x07\x1b]9;4;3\x07";
 
@@ -162,8 +210,7 @@ fn facts_are_masked_and_end_with_ctrl_c() -> Result<()> {
     assert!(line.contains("to standard output"), "{line}");
 
     agent.write(b"k")?;
-    let tty = scene.monitor.all_changes()?.pop().context("there is one")?.tty;
-    let terminal = fs::OpenOptions::new().write(true).open(format!("/dev/{tty}"));
+    let terminal = fs::OpenOptions::new().write(true).open(format!("/dev/{}", agent.tty()));
     terminal?.write_all(SPOKEN.as_bytes())?;
     std::thread::sleep(Duration::from_secs(1));
     interrupt(&recorder)?;

@@ -167,6 +167,7 @@ impl Belief {
         if input.escape || input.interrupt {
             self.interrupted_at = Some(at);
             self.turn.stop(at);
+            self.density.hint(at);
         }
     }
 

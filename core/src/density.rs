@@ -159,7 +159,7 @@ impl Density {
         self.calm.stop(at, ECHO);
     }
 
-    /// It called the person. If it works on, it will have moved again before
+    /// It called the person, or was told to stop. If it works on, it will have moved again before
     /// the threshold has passed.
     pub(crate) fn hint(&mut self, at: BootTime) {
         self.expire(at);

@@ -315,6 +315,16 @@ fn a_bell_shortens_the_proof_of_a_rest() {
 }
 
 #[test]
+fn so_does_esc() {
+    let mut story = claude();
+    let claude = story.claude;
+    story.teller.animate(10_000, 20_000, claude);
+    story.teller.input(20_000, ESC);
+    story.teller.expire(21_300);
+    assert_eq!(story.phase(), STOPPED);
+}
+
+#[test]
 fn a_readline_prompt_is_told_by_bracketed_paste() {
     let mut teller = Teller::new(&["aider"], Duration::from_secs(1));
     let aider = agent(7, 1_000);

@@ -35,6 +35,7 @@ pub fn copy_for(user: &TestUser, program: &Path) -> Result<PathBuf> {
 /// this hangs up and ends it.
 #[derive(Debug)]
 pub struct OnPty {
+    name: String,
     master: File,
     child: Child,
 }
@@ -57,7 +58,13 @@ impl OnPty {
             let mut buffer = [0; 65536];
             while matches!(output.read(&mut buffer), Ok(1..)) {}
         });
-        Ok(Self { master, child })
+        let name = path.to_str()?.trim_start_matches("/dev/").to_owned();
+        Ok(Self { name, master, child })
+    }
+
+    /// The terminal, as in `ps`.
+    pub fn tty(&self) -> &str {
+        &self.name
     }
 
     pub fn pid(&self) -> u32 {
