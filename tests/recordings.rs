@@ -26,8 +26,9 @@ fn replays_show_the_golden_boards() -> Result<()> {
             fs::write(&golden, &shown)?;
             continue;
         }
-        let expected = fs::read_to_string(&golden)
-            .with_context(|| format!("cannot read {}: UPDATE_BOARDS=1 makes it", golden.display()))?;
+        let expected = fs::read_to_string(&golden).with_context(|| {
+            format!("cannot read {}: UPDATE_BOARDS=1 makes it", golden.display())
+        })?;
         problems.extend(first_difference(&golden, &expected, &shown));
     }
     ensure!(problems.is_empty(), "{}\nIf it is meant so: UPDATE_BOARDS=1", problems.join("\n"));

@@ -47,7 +47,14 @@ pub(crate) enum Verdict {
 
 impl Turn {
     pub(crate) fn new(threshold: Duration) -> Self {
-        Self { threshold, last: None, entered_at: None, stopped_at: None, tool_started_at: None, tool_ended_at: None }
+        Self {
+            threshold,
+            last: None,
+            entered_at: None,
+            stopped_at: None,
+            tool_started_at: None,
+            tool_ended_at: None,
+        }
     }
 
     pub(crate) fn hear(&mut self, at: BootTime, entry: Entry) {

@@ -137,17 +137,30 @@ mod tests {
 
     #[test]
     fn says_what_is_wrong_and_where() {
-        let deep = format!(r#"{{"t":1,"ev":"bell","x":{}{}}}"#, "[".repeat(9_000), "]".repeat(9_000));
+        let deep =
+            format!(r#"{{"t":1,"ev":"bell","x":{}{}}}"#, "[".repeat(9_000), "]".repeat(9_000));
         let [first, second] = HEADER;
         let table = [
             ("", "", "must be a header"),
             ("", r#"{"ev":"out","t":1}"#, "first line is no header: line 1"),
             ("", "no JSON", "first line is no header: line 1"),
-            ("", r#"{"ev":"header","format":3,"name":"x","agent":"y","pid":1}"#, "format 3 is not known"),
-            ("", r#"{"ev":"header","format":2,"name":"x","agent":"y","pid":-1}"#, "line 1 is wrong"),
+            (
+                "",
+                r#"{"ev":"header","format":3,"name":"x","agent":"y","pid":1}"#,
+                "format 3 is not known",
+            ),
+            (
+                "",
+                r#"{"ev":"header","format":2,"name":"x","agent":"y","pid":-1}"#,
+                "line 1 is wrong",
+            ),
             (first, r#"{"ev":"out"}"#, "line 2 is wrong: missing field `t`"),
             (first, "\n\n{", "line 4 is wrong"),
-            (first, r#"{"ev":"truth","t":0,"until":1,"state":"asleep"}"#, "line 2 is wrong: unknown variant `asleep`"),
+            (
+                first,
+                r#"{"ev":"truth","t":0,"until":1,"state":"asleep"}"#,
+                "line 2 is wrong: unknown variant `asleep`",
+            ),
             (second, r#"{"t":1}"#, "line 2 is wrong: missing field `ev`"),
             (second, r#"{"ev":"bell"}"#, "line 2 is wrong: missing field `t`"),
             (second, r#"{"t":-1,"ev":"bell"}"#, "line 2 is wrong: invalid value: integer `-1`"),
@@ -163,7 +176,8 @@ mod tests {
             (second, &deep, "line 2 is wrong: recursion limit"),
         ];
         for (header, line, expected) in table {
-            let text = if header.is_empty() { line.to_owned() } else { format!("{header}\n{line}\n") };
+            let text =
+                if header.is_empty() { line.to_owned() } else { format!("{header}\n{line}\n") };
             let error = error(text.as_bytes());
             assert!(error.contains(expected), "{line:.80}: {error}");
             assert!(!error.contains('\n') && error.len() < 400, "one line: {error}");
