@@ -29,12 +29,15 @@ BY_SUDO := $(if $(filter-out root,$(BUILDER)),--config 'target."cfg(unix)".runne
 # Not in a home: the users that the tests make must be able to read it.
 AGENTS_DIR ?= /var/cache/ebpf-ai-monitor/agents
 
+# Recordings that are too big to keep here; scored where they are.
+RECORDINGS_DIR ?= ../shared/recordings
+
 # program:package, on Debian and Ubuntu.
 TO_BUILD := clang:clang gcc:gcc pkg-config:pkg-config
 TO_RUN := setsid:util-linux script:bsdutils
 TO_TEST := tmux:tmux ip:iproute2 unshare:util-linux useradd:passwd node:nodejs npm:npm
 
-.PHONY: help setup setup-tests build run demo test check bench clean
+.PHONY: help setup setup-tests build run demo test check score bench clean
 
 help: ## List these words
 	@echo "make WORD, where WORD is one of"
@@ -146,6 +149,15 @@ check: ## Check the format; run clippy, warnings denied
 check: setup
 	@$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+score: ## Compare the scores of recordings with docs/detection.md. UPDATE_SCORES=1 renews
+score: setup
+	@unset RECORDINGS_DIR
+	options=($${UPDATE_SCORES:+UPDATE_SCORES=1})
+	if [[ -d "$(RECORDINGS_DIR)" ]]; then
+		options+=("RECORDINGS_DIR=$$(realpath "$(RECORDINGS_DIR)")")
+	fi
+	$(IN_BUILD) "$${options[@]}" cargo test --quiet --test scores
 
 bench: ## Measure what the monitor costs other programs, and itself
 bench: setup

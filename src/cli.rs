@@ -191,6 +191,7 @@ struct OwnProfilesArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = REPLAY_EXAMPLES)]
 struct ReplayArgs {
     /// A recording, plain or gzip
     #[arg(value_name = "FILE")]
@@ -209,7 +210,17 @@ struct ReplayArgs {
     own: OwnProfilesArgs,
 }
 
+const REPLAY_EXAMPLES: &str = "\
+Examples:
+  ebpf-ai-monitor replay slow-tool.jsonl.gz
+  ebpf-ai-monitor replay --threshold 3000 slow-tool.jsonl.gz
+  ebpf-ai-monitor replay --json a.jsonl | jq -c '[.at_ns, .from, .to]'
+
+One line for each change: the second of the recording at which it was known,
+the session, what it was and became, by what, and since when.";
+
 #[derive(Debug, Args)]
+#[command(after_help = SCORE_EXAMPLES)]
 struct ScoreArgs {
     /// Recordings, plain or gzip
     #[arg(required = true, value_name = "FILE")]
@@ -227,6 +238,15 @@ struct ScoreArgs {
     #[command(flatten)]
     own: OwnProfilesArgs,
 }
+
+const SCORE_EXAMPLES: &str = "\
+Examples:
+  ebpf-ai-monitor score tests/recordings/*.jsonl*
+  ebpf-ai-monitor score --json a.jsonl.gz | jq '.[-1].false_waits'
+
+Only what a recording's `truth` lines cover is scored: turns from 1 s, waits
+from 3.5 s. `false`: called waiting at work; `flips`: the other way round;
+`delay`: until a wait was shown; `resume`: until a turn was.";
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 #[value(rename_all = "UPPER")]
