@@ -395,3 +395,89 @@ fn keep_newest(directories: &mut Vec<(SystemTime, OsString)>, count: usize) {
     directories.sort_unstable_by(|a, b| b.cmp(a));
     directories.truncate(count);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sources::transcripts::map::Written;
+    use crate::sources::transcripts::pattern::Pattern;
+
+    fn tree(home: &Path) -> Tree {
+        let sought = |text, subject, written| {
+            let pattern = Pattern::parse(text, home).unwrap();
+            Sought { pattern, subject, written }
+        };
+        Tree::new(vec![
+            sought("~/.a/notes/*", 1, Written::AtClose),
+            sought("~/.a/logs/*/*.log", 0, Written::AtOnce),
+        ])
+        .unwrap()
+    }
+
+    /// What is asked of a directory beyond its own end; `None` if it is not watched.
+    fn asked(tree: &Tree, path: &Path) -> Option<WatchFlags> {
+        Some(tree.directories[tree.numbers.get(path)?].asked)
+    }
+
+    #[test]
+    fn nothing_is_asked_of_a_directory_whose_next_is_there() {
+        let home = tempfile::tempdir().unwrap();
+        let at = |below: &str| home.path().join(below);
+        let mut tree = tree(home.path());
+        assert!(tree.list().unwrap().is_empty());
+        let coming = WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::MOVED_FROM;
+        assert_eq!(asked(&tree, home.path()), Some(coming));
+
+        fs::create_dir(at(".a")).unwrap();
+        tree.changes().unwrap();
+        assert_eq!(asked(&tree, home.path()), Some(WatchFlags::empty()));
+        assert_eq!(asked(&tree, &at(".a")), Some(coming));
+
+        fs::create_dir_all(at(".a/logs/x")).unwrap();
+        fs::create_dir(at(".a/notes")).unwrap();
+        tree.changes().unwrap();
+        assert_eq!(asked(&tree, &at(".a")), Some(WatchFlags::empty()));
+        assert_eq!(asked(&tree, &at(".a/logs")), Some(coming));
+        let files = coming | WatchFlags::DELETE;
+        assert_eq!(asked(&tree, &at(".a/logs/x")), Some(files | WatchFlags::MODIFY));
+        assert_eq!(asked(&tree, &at(".a/notes")), Some(files | WatchFlags::CLOSE_WRITE));
+
+        fs::write(at("other"), "").unwrap();
+        fs::create_dir(at(".a/other")).unwrap();
+        assert!(tree.events().unwrap().is_empty());
+
+        fs::remove_dir(at(".a/notes")).unwrap();
+        assert_eq!(tree.changes().unwrap(), [Change::Gone(at(".a/notes"))]);
+        assert_eq!(asked(&tree, &at(".a")), Some(coming));
+        assert_eq!(asked(&tree, home.path()), Some(WatchFlags::empty()));
+    }
+
+    #[test]
+    fn a_second_way_to_a_directory_takes_nothing_from_the_first() {
+        let home = tempfile::tempdir().unwrap();
+        let at = |below: &str| home.path().join(below);
+        fs::create_dir_all(at(".a/notes")).unwrap();
+        std::os::unix::fs::symlink("notes", at(".a/logs")).unwrap();
+        let mut tree = tree(home.path());
+        tree.list().unwrap();
+        fs::write(at(".a/notes/n"), "").unwrap();
+        let key = Key { path: at(".a/notes/n"), subject: 1 };
+        assert_eq!(tree.changes().unwrap(), [Change::Found(key.clone()), Change::Written(key)]);
+    }
+
+    #[test]
+    fn a_new_list_forgets_what_was_to_be_told() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join(".a/logs/x/1.log");
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let mut tree = tree(home.path());
+        assert!(tree.list().unwrap().is_empty());
+        fs::write(&path, "x").unwrap();
+        let found = Change::Found(Key { path: path.clone(), subject: 0 });
+        assert_eq!(tree.list().unwrap(), [found]);
+        assert!(tree.changes().unwrap().is_empty());
+        fs::write(&path, "xy").unwrap();
+        let written = Change::Written(Key { path, subject: 0 });
+        assert!(tree.changes().unwrap().contains(&written));
+    }
+}
