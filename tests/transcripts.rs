@@ -409,29 +409,52 @@ fn a_tree_that_is_moved_in_is_seen_whole() -> Result<()> {
     desk.expect_entries("b", &[Entry::Begun])
 }
 
-#[test]
-fn what_is_no_file_of_the_user_is_left_alone() -> Result<()> {
-    let desk = Desk::start(home()?)?;
-    let dir = desk.path(".claude/projects/-x");
-    let sessions = desk.path(".claude/sessions");
-    fs::create_dir_all(&dir)?;
-    fs::create_dir_all(&sessions)?;
-    desk.append("outside/out.jsonl", &[PROMPT])?;
-    append(&desk.path("outside/7.json"), &note(7, "busy"))?;
-    symlink(desk.path("outside/out.jsonl"), dir.join("link.jsonl"))?;
-    symlink(desk.path("outside"), desk.path(".claude/projects/-link"))?;
-    symlink(desk.path("outside/7.json"), sessions.join("7.json"))?;
+/// What lies in `dir`, a project's, and beside it, and in `sessions`, to hang
+/// the source or to lead it to `outside`.
+fn lay_traps(projects: &Path, sessions: &Path, outside: &Path) -> Result<()> {
+    let dir = projects.join("-x");
+    symlink(outside.join("out.jsonl"), dir.join("link.jsonl"))?;
     symlink("/dev/zero", dir.join("zero.jsonl"))?;
     symlink("loop.jsonl", dir.join("loop.jsonl"))?;
-    for (dir, name) in [(&dir, "pipe.jsonl"), (&sessions, "8.json")] {
+    symlink(outside, projects.join("-link"))?;
+    symlink(outside.join("7.json"), sessions.join("7.json"))?;
+    for (dir, name) in [(&*dir, "pipe.jsonl"), (sessions, "8.json")] {
         mknodat(CWD, dir.join(name), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)?;
     }
     fs::create_dir(dir.join("directory.jsonl"))?;
     fs::create_dir(sessions.join("9.json"))?;
-    fs::write(desk.path(".claude/projects/-file"), "no directory")?;
-    desk.append("outside/out.jsonl", &[ANSWER])?;
-    append(&desk.path("outside/7.json"), " ")?;
-    desk.expect_silence()?;
+    fs::write(projects.join("-file"), "no directory")?;
+    Ok(())
+}
+
+#[test]
+fn what_is_no_file_of_the_user_is_left_alone() -> Result<()> {
+    let desk = Desk::start(home()?)?;
+    let (projects, sessions) = (desk.path(".claude/projects"), desk.path(".claude/sessions"));
+    let dir = projects.join("-x");
+    let outside = desk.path("outside");
+    desk.append("outside/out.jsonl", &[PROMPT])?;
+    append(&outside.join("7.json"), &note(7, "busy"))?;
+    for is_moved_in in [true, false] {
+        fs::create_dir_all(&dir)?;
+        fs::create_dir_all(&sessions)?;
+        if is_moved_in {
+            fs::rename(desk.path(".claude"), desk.path("trap"))?;
+            desk.expect_silence()?;
+            lay_traps(&desk.path("trap/projects"), &desk.path("trap/sessions"), &outside)?;
+            fs::rename(desk.path("trap"), desk.path(".claude"))?;
+        } else {
+            desk.expect_silence()?;
+            lay_traps(&projects, &sessions, &outside)?;
+        }
+        desk.expect_silence()?;
+        desk.append("outside/out.jsonl", &[ANSWER])?;
+        append(&outside.join("7.json"), " ")?;
+        desk.expect_silence()?;
+        if is_moved_in {
+            fs::remove_dir_all(desk.path(".claude"))?;
+        }
+    }
 
     // Huge, and nearly nothing on the disk.
     let sparse = File::create(dir.join("sparse.jsonl"))?;
