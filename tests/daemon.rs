@@ -133,6 +133,31 @@ fn gives_up_every_privilege_for_good() -> Result<()> {
     ensure_unreadable(&user, monitor.pid())
 }
 
+#[test]
+fn transcripts_are_read_unless_it_is_told_not_to() -> Result<()> {
+    skip_unless_root!();
+    let _turn = take_turn();
+    let user = TestUser::create()?;
+    let uid = format!("Uid:\t{0}\t{0}\t{0}\t{0}\n", user.uid());
+    for (agent, option, is_read) in [
+        ("claude", None, true),
+        ("claude", Some("--no-transcripts"), false),
+        ("waiter", None, false),
+    ] {
+        let mut command = Command::new(binary());
+        command.args(option);
+        let monitor = Monitor::start_by(command, binary(), &user, THRESHOLD, &[agent])?;
+        let mut readers = Vec::new();
+        for thread in fs::read_dir(format!("/proc/{}/task", monitor.pid()))? {
+            let status = fs::read_to_string(thread?.path().join("status"))?;
+            readers.extend(status.starts_with("Name:\ttranscripts\n").then_some(status));
+        }
+        assert_eq!(readers.len(), usize::from(is_read), "{agent} {option:?}");
+        assert!(readers.iter().all(|status| status.contains(&uid)), "{readers:?}");
+    }
+    Ok(())
+}
+
 /// Not dumpable: the user's other processes can neither trace nor read it.
 fn ensure_unreadable(user: &TestUser, pid: u32) -> Result<()> {
     let read = user.command("dd").arg(format!("if=/proc/{pid}/mem")).arg("count=1").output()?;
