@@ -53,6 +53,10 @@ pub(crate) fn run(settings: Settings) -> anyhow::Result<()> {
     let uid = settings.user.uid.as_raw();
     check_start(&settings.user)?;
     let profiles = read_agents(&settings)?.profiles(&settings.processes);
+    let profiles = match settings.transcripts {
+        TranscriptUse::Read => profiles,
+        TranscriptUse::Ignore => profiles.without_notes(),
+    };
     // May be refused to who has two capabilities only; then as we are.
     let _ = rustix::process::setpriority_process(None, NICENESS);
 

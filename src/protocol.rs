@@ -48,8 +48,9 @@ pub struct RowLine {
     pub evidence_ladder: Vec<PieceLine>,
     /// The moment of the kernel's event that decided it.
     pub decided_by_ns: u64,
-    /// Direct children that run now.
-    pub children: u32,
+    /// What it set going and still runs: direct children that are younger than
+    /// its first prompt.
+    pub background: u32,
 }
 
 /// What one source says.
@@ -232,7 +233,7 @@ impl From<&Row> for RowLine {
             evidence: row.evidence.map(|evidence| evidence.to_string()),
             evidence_ladder: row.ladder.iter().map(PieceLine::from).collect(),
             decided_by_ns: row.decided_by.as_nanos(),
-            children: row.children,
+            background: row.background,
         }
     }
 }

@@ -39,7 +39,10 @@ const ANSWERS_KEY: Duration = Duration::from_millis(300);
 #[derive(Debug)]
 pub(crate) struct Belief {
     profile: Arc<Profile>,
+    threshold: Duration,
+    beginning: Beginning,
     phase: Phase,
+    has_worked: bool,
     since: BootTime,
     /// What brought the phase.
     evidence: Option<EvidenceSource>,
@@ -48,6 +51,7 @@ pub(crate) struct Belief {
     decided_by: BootTime,
     status: Option<Announced>,
     note: Option<Announced>,
+    has_noted: bool,
     prompt: Option<Announced>,
     title: Option<Announced>,
     progress: Option<Announced>,
@@ -58,6 +62,10 @@ pub(crate) struct Belief {
     wrote_at: BootTime,
     typed_at: Option<BootTime>,
     entered_at: Option<BootTime>,
+    /// The same, if something was typed before it.
+    line_entered_at: Option<BootTime>,
+    /// Keys since Enter, in bytes.
+    draft: u32,
     interrupted_at: Option<BootTime>,
     /// All that was due until then has been decided.
     settled_at: BootTime,
@@ -89,6 +97,10 @@ enum Weighed {
     Sure(Evidence),
     /// The best was announced a moment ago: nothing less may decide.
     Pending,
+    /// What was believed has lost its ground, and nothing else has any.
+    Lost {
+        since: BootTime,
+    },
     Nothing,
 }
 
@@ -104,13 +116,17 @@ impl Belief {
             redraws: Redraws::new(threshold),
             blocked: Blocked::new(profile.waits, threshold),
             profile,
+            threshold,
+            beginning,
             phase: Phase::Unknown,
+            has_worked: false,
             since: at,
             evidence: None,
             rests_on: None,
             decided_by: at,
             status: None,
             note: None,
+            has_noted: false,
             prompt: None,
             title: None,
             progress: None,
@@ -118,6 +134,8 @@ impl Belief {
             wrote_at: at,
             typed_at: None,
             entered_at: None,
+            line_entered_at: None,
+            draft: 0,
             interrupted_at: None,
             settled_at: at,
         }
@@ -160,8 +178,12 @@ impl Belief {
         let is_alone = input.enter && input.bytes == 1;
         self.redraws.input(at, is_alone, input.escape || input.interrupt);
         self.typed_at = Some(at);
+        self.draft = self.draft.saturating_add(input.bytes);
         if input.enter {
             self.entered_at = Some(at);
+            if std::mem::take(&mut self.draft) > 1 {
+                self.line_entered_at = Some(at);
+            }
             self.turn.enter(at);
         }
         if input.escape || input.interrupt {
@@ -201,6 +223,7 @@ impl Belief {
 
     /// The agent wrote down its status.
     pub(crate) fn hear_note(&mut self, at: BootTime, status: &str, detail: &str) {
+        self.has_noted = true;
         let says = self.profile.notes.as_ref().and_then(|notes| notes.read(status, detail));
         self.note = says.map(|says| {
             let heard = Announced::new(EvidenceSource::Note, at, says, self.note);
@@ -292,6 +315,7 @@ impl Belief {
             [Some(announced.confirmed_at()), self.lapses_at(&announced)].into_iter().flatten()
         });
         announced
+            .chain(self.line_entered_at.map(|at| at + self.threshold))
             .chain(self.turn.deadlines(&self.density))
             .chain(self.redraws.deadlines())
             .filter(|due| *due > self.settled_at)
@@ -305,8 +329,10 @@ impl Belief {
         self.redraws.expire(now);
         self.blocked.expire(now);
         self.settled_at = self.settled_at.max(now);
-        if let Weighed::Sure(evidence) = self.weigh(self.settled_at) {
-            self.follow(evidence);
+        match self.weigh(self.settled_at) {
+            Weighed::Sure(evidence) => self.follow(evidence),
+            Weighed::Lost { since } => self.lose(since),
+            Weighed::Pending | Weighed::Nothing => {}
         }
     }
 
@@ -362,8 +388,18 @@ impl Belief {
         });
         match observed.or(doubted.map(|doubted| doubted.evidence())) {
             Some(evidence) => Weighed::Sure(evidence),
-            None => Weighed::Nothing,
+            None => self.unanswered().map_or(Weighed::Nothing, |since| Weighed::Lost { since }),
         }
+    }
+
+    /// When a line was entered that an event loop took and has not answered:
+    /// it may work on it in silence, or be done.
+    fn unanswered(&self) -> Option<BootTime> {
+        let entered = self.line_entered_at?;
+        let is_answered = self.wrote_at > entered + ENTER_TO_WORK;
+        let may_tell = self.animates() || !self.blocked.is_event_loop();
+        (!is_answered && !may_tell && self.settled_at >= entered + self.threshold)
+            .then_some(entered)
     }
 
     /// What can be seen without the program's help.
@@ -384,6 +420,7 @@ impl Belief {
             (Some(Motion::Rests { since, at }), _) if self.silence_tells() => {
                 density(rests, since, at)
             }
+            (_, Some(Block::Waits { .. })) if self.unanswered().is_some() => None,
             (_, Some(Block::Waits { since })) => blocked(rests, since),
             (_, Some(Block::Busy { since })) => blocked(Says::Working, since),
             (Some(Motion::Rests { .. }) | None, None) => None,
@@ -411,6 +448,17 @@ impl Belief {
         self.profile.silence == Silence::Waits || self.density.has_worked()
     }
 
+    fn lose(&mut self, since: BootTime) {
+        if self.phase == Phase::Unknown {
+            return;
+        }
+        self.phase = Phase::Unknown;
+        self.since = self.since.max(since);
+        self.rests_on = None;
+        self.evidence = None;
+        self.decided_by = since;
+    }
+
     fn follow(&mut self, evidence: Evidence) {
         self.rests_on = Some(evidence.source);
         let phase = match evidence.says {
@@ -425,6 +473,7 @@ impl Belief {
             self.since = self.since.max(evidence.since);
         }
         self.phase = phase;
+        self.has_worked |= phase == Phase::Working;
         self.evidence = Some(evidence.source);
         self.decided_by = evidence.at;
     }
@@ -436,7 +485,11 @@ impl Belief {
         if let Some(told) = told {
             return told;
         }
+        if self.is_starting() {
+            return Reason::StartUp;
+        }
         match self.phase {
+            Phase::Waiting(Reason::StartUp) => Reason::Unknown,
             Phase::Waiting(Reason::Permission | Reason::Question)
                 if self.evidence == Some(evidence.source) =>
             {
@@ -448,6 +501,12 @@ impl Belief {
             Phase::Working if evidence.source == EvidenceSource::Note => Reason::Done,
             Phase::Working | Phase::Unknown | Phase::Exited => Reason::Unknown,
         }
+    }
+
+    /// It keeps a note once it takes prompts, and has not written any.
+    fn is_starting(&self) -> bool {
+        let keeps_note = self.profile.notes.is_some();
+        keeps_note && !self.has_noted && !self.has_worked && self.beginning == Beginning::Fresh
     }
 
     fn is_interrupt(&self, ended_at: BootTime) -> bool {

@@ -76,6 +76,14 @@ impl Blocked {
         self.counts == Waits::Any && self.looked.is_some()
     }
 
+    /// Whether it sleeps for much more than its terminal, as far as is known.
+    pub(crate) fn is_event_loop(&self) -> bool {
+        let wait = self.looked.and_then(|looks| looks.waits);
+        wait.is_some_and(|wait| {
+            matches!(wait.how, WaitKind::Epoll | WaitKind::IoUring) && wait.mode == TtyMode::Raw
+        })
+    }
+
     pub(crate) fn holds_canonical_read(&self) -> bool {
         self.looked.and_then(|looks| looks.waits).is_some_and(is_canonical_read)
     }

@@ -28,8 +28,9 @@ pub struct Row {
     pub ladder: Vec<Piece>,
     /// The moment of the last fact that decided: for measuring delays.
     pub decided_by: BootTime,
-    /// Direct children that run now.
-    pub children: u32,
+    /// What it set going and still runs: its direct children that are younger
+    /// than its first prompt. Servers that it starts with do not count.
+    pub background: u32,
 }
 
 impl Board {

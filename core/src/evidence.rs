@@ -12,7 +12,7 @@ use crate::{BootTime, Reason};
 /// between two steps of a turn. A wait that is announced too early calls the
 /// person in vain, so it has to stand for longer.
 pub(crate) const CONFIRM_WORKING: Duration = Duration::from_millis(50);
-pub(crate) const CONFIRM_WAITING: Duration = Duration::from_millis(100);
+pub(crate) const CONFIRM_WAITING: Duration = Duration::from_millis(70);
 
 /// Where a belief comes from, best first.
 ///

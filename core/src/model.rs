@@ -18,6 +18,9 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// A process seen so long after its start was found, not started.
 const FOUND: Duration = Duration::from_secs(2);
 
+/// An agent has started its servers by so long after its own start.
+const STARTS_SERVERS: Duration = Duration::from_secs(10);
+
 /// More children than this are not counted.
 const MAX_CHILDREN: usize = 4096;
 
@@ -70,6 +73,8 @@ struct Process {
     /// With the moment when each was seen to start.
     children: BTreeMap<ProcessId, BootTime>,
     entered_at: Option<BootTime>,
+    /// The first Enter, or the first time it was seen to work.
+    prompted_at: Option<BootTime>,
     /// What it wrote down of itself, should it not be a session yet.
     note: Option<Note>,
     deadline: Option<BootTime>,
@@ -220,6 +225,7 @@ impl Model {
             belief: None,
             children: BTreeMap::new(),
             entered_at: None,
+            prompted_at: None,
             note: None,
             deadline: None,
         };
@@ -281,6 +287,7 @@ impl Model {
                 && let Some(process) = self.processes.get_mut(&id)
             {
                 process.entered_at = Some(at);
+                process.prompted_at.get_or_insert(at);
             }
             self.tell(at, id, |belief| belief.hear_input(at, input));
         }
@@ -401,7 +408,7 @@ impl Model {
             since,
             ladder: Vec::new(),
             decided_by: at,
-            children: 0,
+            background: 0,
             ..row
         };
         self.ended.insert(session, row);
@@ -445,6 +452,13 @@ impl Model {
             belief.settle(at);
             self.reschedule(id);
         }
+        if let Some(process) = self.processes.get_mut(&id)
+            && process.prompted_at.is_none()
+            && let Some(belief) = &process.belief
+            && belief.phase() == Phase::Working
+        {
+            process.prompted_at = Some(belief.since());
+        }
     }
 
     fn reschedule(&mut self, id: ProcessId) {
@@ -461,6 +475,17 @@ impl Model {
 }
 
 impl Process {
+    /// How many of its children are not servers that it began with.
+    fn background(&self, id: ProcessId) -> usize {
+        let first = match (self.beginning, self.prompted_at) {
+            // Its first prompt was not seen.
+            (Beginning::FoundRunning, _) => id.started_at + STARTS_SERVERS,
+            (Beginning::Fresh, Some(prompted)) => prompted,
+            (Beginning::Fresh, None) => return 0,
+        };
+        self.children.keys().filter(|child| child.started_at >= first).count()
+    }
+
     fn row(&self, id: ProcessId) -> Option<Row> {
         let (tty, belief) = (self.tty.as_ref()?, self.belief.as_ref()?);
         Some(Row {
@@ -474,7 +499,7 @@ impl Process {
             evidence: belief.rests_on(),
             ladder: belief.ladder(),
             decided_by: belief.decided_by(),
-            children: u32::try_from(self.children.len()).unwrap_or(u32::MAX),
+            background: u32::try_from(self.background(id)).unwrap_or(u32::MAX),
         })
     }
 }

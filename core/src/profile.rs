@@ -196,6 +196,16 @@ impl Profiles {
         (!profile.not_sessions.contains(arguments)).then_some(profile)
     }
 
+    /// For who does not read the notes that agents keep: that one is missing
+    /// then tells nothing.
+    #[must_use]
+    pub fn without_notes(mut self) -> Self {
+        for profile in &mut self.profiles {
+            profile.notes = None;
+        }
+        self
+    }
+
     pub fn get(&self, name: &str) -> Option<&Profile> {
         self.profiles.iter().find(|profile| profile.name == name)
     }

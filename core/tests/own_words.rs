@@ -6,9 +6,12 @@ mod common;
 use std::time::Duration;
 
 use common::{Teller, agent, at};
+use ebpf_ai_monitor_agents::Agents;
 use ebpf_ai_monitor_core::*;
 
 const WAITING: Phase = Phase::Waiting(Reason::Unknown);
+/// Of a claude that has not yet written its note.
+const STARTS: Phase = Phase::Waiting(Reason::StartUp);
 const DONE: Phase = Phase::Waiting(Reason::Done);
 const ASKS: Phase = Phase::Waiting(Reason::Permission);
 const STOPPED: Phase = Phase::Waiting(Reason::Interrupted);
@@ -87,7 +90,7 @@ fn note(process: ProcessId, status: &str, detail: &str) -> Fact {
 #[test]
 fn a_silent_turn_is_read_in_its_transcript() {
     let mut story = claude();
-    assert_eq!(story.phase(), WAITING);
+    assert_eq!(story.phase(), STARTS);
     story.prompt(10_000);
     let row = story.row();
     assert_eq!((row.phase, row.since), (Phase::Working, at(10_100)));
@@ -95,9 +98,9 @@ fn a_silent_turn_is_read_in_its_transcript() {
     story.teller.expire(100_000);
     assert_eq!(story.phase(), Phase::Working, "silence is no end");
     story.entry(100_000, Entry::Ended);
-    story.teller.expire(100_099);
+    story.teller.expire(100_069);
     assert_eq!(story.phase(), Phase::Working, "the next prompt may be queued");
-    story.teller.expire(100_100);
+    story.teller.expire(100_070);
     assert_eq!((story.phase(), story.row().since), (DONE, at(100_000)));
 }
 
@@ -208,18 +211,18 @@ fn a_transcript_belongs_to_who_pressed_enter() {
     story.teller.expire(9_000);
 
     story.entry_of(9_500, "x", None, Entry::Begun);
-    assert_eq!(story.phase(), WAITING, "somebody else's conversation");
+    assert_eq!(story.phase(), STARTS, "somebody else's conversation");
     story.teller.tell(10_000, Fact::Input { tty: 2, input: ENTER });
     story.entry_of(10_100, "elsewhere", Some("/other"), Entry::Begun);
-    assert_eq!(story.teller.phase(other), Some(WAITING), "it works in another directory");
+    assert_eq!(story.teller.phase(other), Some(STARTS), "it works in another directory");
     story.entry_of(10_100, "two", Some("/proj"), Entry::Begun);
     assert_eq!(story.teller.phase(other), Some(Phase::Working));
-    assert_eq!(story.phase(), WAITING);
+    assert_eq!(story.phase(), STARTS);
 
     story.teller.input(20_000, ENTER);
     story.teller.tell(20_050, Fact::Input { tty: 2, input: ENTER });
     story.entry(20_100, Entry::Begun);
-    assert_eq!(story.phase(), WAITING, "both pressed Enter: nobody knows");
+    assert_eq!(story.phase(), STARTS, "both pressed Enter: nobody knows");
     story.entry_of(30_000, "two", None, Entry::Ended);
     story.teller.expire(31_000);
     assert_eq!(story.teller.phase(other), Some(DONE), "once known, always known");
@@ -269,10 +272,10 @@ fn a_note_left_by_another_process_of_this_number_is_not_believed() {
     let mut story = claude();
     story.teller.tell(10_000, note(agent(7, 500), "busy", ""));
     story.teller.expire(11_000);
-    assert_eq!(story.phase(), WAITING);
+    assert_eq!(story.phase(), STARTS);
     story.teller.tell(12_000, note(agent(8, 1_000), "busy", ""));
     story.teller.expire(13_000);
-    assert_eq!(story.phase(), WAITING);
+    assert_eq!(story.phase(), STARTS);
 }
 
 #[test]
@@ -363,7 +366,7 @@ fn a_silent_agent_is_followed_by_its_big_redraws() {
     story.teller.input(10_000, KEY);
     redraw(&mut story, 10_050);
     story.teller.expire(12_000);
-    assert_eq!(story.phase(), WAITING, "a menu");
+    assert_eq!(story.phase(), STARTS, "a menu");
     story.teller.input(20_000, ENTER);
     redraw(&mut story, 20_100);
     assert_eq!(
@@ -397,4 +400,21 @@ fn a_program_that_starts_up_may_move_for_a_moment() {
     assert_eq!(teller.phase(claude), Some(Phase::Unknown));
     teller.animate(3_700, 5_000, claude);
     assert_eq!(teller.phase(claude), Some(Phase::Working), "it was started with a prompt");
+}
+
+#[test]
+fn a_question_before_the_first_prompt_is_a_start_up() {
+    let mut story = claude();
+    assert_eq!(story.phase(), STARTS, "whether to trust this folder");
+    story.note(10_000, "idle", "");
+    story.teller.expire(11_000);
+    assert_eq!(story.phase(), WAITING, "at its prompt");
+
+    let mut blind = Teller::of(Agents::builtin().profiles(&["claude".into()]).without_notes());
+    let claude = agent(7, 1_000);
+    blind.start(1_000, claude, "claude");
+    blind.output(2_000, claude);
+    blind.quiet(2_200, claude, 2_000);
+    blind.expire(9_000);
+    assert_eq!(blind.phase(claude), Some(WAITING), "who reads no notes misses none");
 }

@@ -24,9 +24,9 @@ fn codex_tells_its_state() {
     story.osc(2_001, "7501;state=idle:app=codex");
     story.osc(2_010, "7501;state=working:app=codex");
     story.osc(2_020, "7501;state=idle:app=codex");
-    story.expire(2_119);
+    story.expire(2_089);
     assert_eq!(story.phase(codex), Some(Phase::Unknown), "a moment is not believed");
-    story.expire(2_120);
+    story.expire(2_090);
     assert_eq!(story.phase(codex), Some(WAITING));
 
     story.osc(5_000, "7501;state=working:app=codex");
@@ -301,12 +301,6 @@ fn an_exited_session_says_farewell() {
     let codex = agent(7, 1_000);
     story.start(1_000, codex, "codex");
     story.output(2_000, codex);
-    let child = agent(9, 3_000);
-    story.tell(3_000, Fact::ChildStarted { process: codex, child });
-    assert_eq!(story.row(codex).unwrap().children, 1);
-    story.tell(4_000, Fact::ChildExited { process: codex, child });
-    assert_eq!(story.row(codex).unwrap().children, 0);
-
     story.tell(9_000, Fact::Exited(codex));
     story.start(9_001, codex, "codex");
     story.output(9_002, codex);
@@ -461,4 +455,68 @@ fn sequences_after_the_exit_of_the_writer_belong_to_who_is_left() {
     story.osc(23_000, "7501;state=working");
     story.expire(23_500);
     assert_eq!(story.phase(left), Some(Phase::Working));
+}
+
+#[test]
+fn what_still_runs_is_what_a_turn_set_going() {
+    let background = |story: &Teller, process| story.row(process).unwrap().background;
+    let started = |story: &mut Teller, millis, process, child| {
+        story.tell(millis, Fact::ChildStarted { process, child });
+    };
+    let mut story = teller();
+    let fresh = agent(7, 1_000);
+    story.start(1_000, fresh, "codex");
+    story.output(2_000, fresh);
+    let (server, tool) = (agent(9, 2_500), agent(10, 6_000));
+    started(&mut story, 2_500, fresh, server);
+    assert_eq!(background(&story, fresh), 0, "it begins with servers");
+    story.input(5_000, Input { bytes: 1, enter: true, ..Input::default() });
+    started(&mut story, 6_000, fresh, tool);
+    assert_eq!(background(&story, fresh), 1);
+    story.tell(7_000, Fact::ChildExited { process: fresh, child: tool });
+    assert_eq!(background(&story, fresh), 0);
+
+    let found = agent(8, 1_000);
+    story.start_on(60_000, found, "codex", 2);
+    story.output(60_000, found);
+    started(&mut story, 60_000, found, agent(11, 3_000));
+    started(&mut story, 60_000, found, agent(12, 30_000));
+    assert_eq!(background(&story, found), 1, "the older one began with it");
+}
+
+/// A program of which nothing is known sleeps in epoll at its prompt, and
+/// also while it waits for its model.
+#[test]
+fn a_silent_event_loop_is_unknown_once_it_took_a_line() {
+    let key = Input { bytes: 1, ..Input::default() };
+    let enter = Input { enter: true, ..key };
+    let mut story = teller();
+    let repl = agent(7, 1_000);
+    story.start(1_000, repl, "repl");
+    story.output(1_500, repl);
+    story.quiet(1_700, repl, 1_500);
+    story.look(1_700, repl, epoll());
+    story.expire(9_000);
+    assert_eq!(story.phase(repl), Some(WAITING), "for its first line");
+    story.input(10_000, enter);
+    story.expire(15_000);
+    assert_eq!(story.phase(repl), Some(WAITING), "an empty line");
+
+    story.input(20_000, key);
+    story.input(20_500, enter);
+    story.output(20_510, repl);
+    story.quiet(20_710, repl, 20_510);
+    story.look(20_710, repl, epoll());
+    story.expire(60_000);
+    let row = story.row(repl).unwrap();
+    assert_eq!((row.phase, row.since, row.evidence), (Phase::Unknown, at(20_500), None));
+    let standings: Vec<Standing> = row.ladder.iter().map(|piece| piece.standing).collect();
+    assert!(!standings.contains(&Standing::Decides), "{row:#?}");
+
+    story.output(70_000, repl);
+    story.quiet(70_200, repl, 70_000);
+    story.look(70_200, repl, epoll());
+    story.expire(75_000);
+    assert_eq!(story.phase(repl), Some(WAITING), "it has answered");
+    assert_eq!(story.row(repl).unwrap().since, at(70_000));
 }

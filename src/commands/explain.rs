@@ -114,7 +114,7 @@ fn standing(piece: &PieceLine) -> &'static str {
         StandingWord::Decides => "decides",
         StandingWord::Outranked => "outranked: another decides",
         StandingWord::Unconfirmed => "unconfirmed: it may be taken back in a moment",
-        StandingWord::Untrusted => "untrusted: it has never told of work",
+        StandingWord::Untrusted => "untrusted: so far it has not told work from rest",
         StandingWord::Doubted => "doubted: output went unseen since",
         StandingWord::Lapsed => "lapsed: the screen tells otherwise, or it was not repeated",
     }

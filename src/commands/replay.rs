@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use ebpf_ai_monitor_agents::Agents;
-use ebpf_ai_monitor_core::{BootTime, Model, Profiles};
+use ebpf_ai_monitor_core::{BootTime, Fact, Model, Profiles};
 
 use super::{Format, show};
 use crate::protocol::{BoardLine, ChangeLine, VERSION};
@@ -49,7 +49,10 @@ pub(super) fn live(
     threshold: Duration,
     mut see: impl FnMut(BootTime, &Model),
 ) {
-    let mut model = Model::new(profiles(agents, Some(&recording.agent)), threshold);
+    let profiles = profiles(agents, Some(&recording.agent));
+    let has_notes = recording.facts.iter().any(|dated| matches!(dated.fact, Fact::Noted(_)));
+    let profiles = if has_notes { profiles } else { profiles.without_notes() };
+    let mut model = Model::new(profiles, threshold);
     for dated in &recording.facts {
         run_until(&mut model, dated.at, &mut see);
         model.apply(dated.at, dated.fact.clone());

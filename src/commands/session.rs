@@ -57,7 +57,7 @@ mod tests {
             evidence: None,
             evidence_ladder: Vec::new(),
             decided_by_ns: 0,
-            children: 0,
+            background: 0,
         }
     }
 

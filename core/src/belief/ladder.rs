@@ -15,7 +15,7 @@ impl Belief {
         let now = self.settled_at;
         let decider = match self.weigh(now) {
             Weighed::Sure(evidence) => Some(evidence.source),
-            Weighed::Pending | Weighed::Nothing => None,
+            Weighed::Pending | Weighed::Lost { .. } | Weighed::Nothing => None,
         };
         let announced = self.announced().map(|announced| Piece {
             source: announced.source,
@@ -87,7 +87,8 @@ impl Belief {
             Block::Waits { since } => (Says::Waiting(Reason::Unknown), since),
             Block::Busy { since } => (Says::Working, since),
         };
-        let standing = Standing::Outranked;
+        let is_open = self.unanswered().is_some();
+        let standing = if is_open { Standing::Untrusted } else { Standing::Outranked };
         Some(Piece { source: EvidenceSource::Blocked, says: Some(says), since, standing })
     }
 }

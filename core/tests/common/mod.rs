@@ -44,6 +44,10 @@ impl Teller {
         Self { model: Model::new(Agents::builtin().profiles(&names), threshold) }
     }
 
+    pub fn of(profiles: Profiles) -> Self {
+        Self { model: Model::new(profiles, Duration::from_secs(1)) }
+    }
+
     pub fn tell(&mut self, millis: u64, fact: Fact) {
         self.model.apply(at(millis), fact);
     }
