@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use ebpf_ai_monitor_core::{Command, Pid};
 
-/// How far up a project's root is looked for.
+/// How far up a project's root is looked for, and a process's ancestors.
 const MAX_DEPTH: usize = 64;
 
 /// `comm` is what the kernel told at the exec.
@@ -21,6 +21,28 @@ pub(crate) fn command(pid: Pid, comm: String) -> Command {
         exe: exe.as_deref().and_then(base_name).unwrap_or_default(),
         argv: argv.collect(),
     }
+}
+
+/// The parent, its parent and so on up to init, nearest first.
+pub(crate) fn ancestors(pid: Pid) -> Vec<Pid> {
+    let parents = std::iter::successors(parent(pid), |pid| parent(*pid));
+    parents.take_while(|pid| pid.0 > 1).take(MAX_DEPTH).collect()
+}
+
+fn parent(pid: Pid) -> Option<Pid> {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.0)).ok()?;
+    // The name before it is in brackets and may hold some itself.
+    let fields = stat.get(stat.rfind(')')? + 1..)?;
+    fields.split_whitespace().nth(1)?.parse().ok().map(Pid)
+}
+
+/// A variable of the environment that the program was started with.
+pub(crate) fn variable(pid: Pid, name: &str) -> Option<String> {
+    let environment = fs::read(format!("/proc/{}/environ", pid.0)).ok()?;
+    let mut variables = environment.split(|&byte| byte == 0);
+    let value = variables
+        .find_map(|it| it.strip_prefix(name.as_bytes()).and_then(|rest| rest.strip_prefix(b"=")))?;
+    (!value.is_empty()).then(|| String::from_utf8_lossy(value).into_owned())
 }
 
 /// The working directory.

@@ -2,7 +2,9 @@
 
 mod fact;
 
-use ebpf_ai_monitor_core::{Board, BootTime, Phase, Piece, Reason, Row, Says, Standing};
+use ebpf_ai_monitor_core::{
+    Board, BootTime, Phase, Piece, Place, Reason, Row, Says, Standing, Step,
+};
 use serde::{Deserialize, Serialize};
 
 pub use fact::{About, EntryWord, Event, FactLine, Greeting, Keys, Look, ModeWord, WaitWord};
@@ -48,9 +50,56 @@ pub struct RowLine {
     pub evidence_ladder: Vec<PieceLine>,
     /// The moment of the kernel's event that decided it.
     pub decided_by_ns: u64,
+    /// How surely `windows` are known.
+    #[serde(default)]
+    pub place: PlaceWord,
+    /// The compositor's numbers of the windows that show it.
+    #[serde(default)]
+    pub windows: Vec<u64>,
+    /// What to choose in multiplexers to come to it, from the window inwards.
+    #[serde(default)]
+    pub steps: Vec<StepLine>,
+    /// Whether the person looks at it.
+    #[serde(default)]
+    pub in_focus: bool,
+    /// Since when the person should come and has not; `null` while it works,
+    /// and once they have been there.
+    #[serde(default)]
+    pub attention_since_ns: Option<u64>,
+    /// Turns that were seen to end.
+    #[serde(default)]
+    pub turns: u32,
     /// What it set going and still runs: direct children that are younger than
     /// its first prompt.
     pub background: u32,
+}
+
+/// Where a session is shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PlaceWord {
+    /// In no window, or nobody knows where.
+    #[default]
+    Nowhere,
+    One,
+    /// In each of the windows.
+    Several,
+    /// In one of the windows, and nobody knows in which.
+    AnyOf,
+}
+
+/// What to choose in one multiplexer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepLine {
+    /// The multiplexer's process.
+    pub pid: u32,
+    /// The path of its socket.
+    pub socket: String,
+    pub session: String,
+    /// tmux: `%3`.
+    pub pane: String,
+    /// The client's terminal; `null`: the session is detached.
+    pub client: Option<String>,
 }
 
 /// What one source says.
@@ -179,6 +228,18 @@ impl From<&Piece> for PieceLine {
     }
 }
 
+impl From<&Step> for StepLine {
+    fn from(step: &Step) -> Self {
+        Self {
+            pid: step.holder.0,
+            socket: step.address.clone(),
+            session: step.session.clone(),
+            pane: step.pane.clone(),
+            client: step.viewer.clone(),
+        }
+    }
+}
+
 impl BoardLine {
     pub fn new(at: BootTime, board: &Board) -> Self {
         Self {
@@ -233,6 +294,17 @@ impl From<&Row> for RowLine {
             evidence: row.evidence.map(|evidence| evidence.to_string()),
             evidence_ladder: row.ladder.iter().map(PieceLine::from).collect(),
             decided_by_ns: row.decided_by.as_nanos(),
+            place: match row.located.place {
+                Place::Nowhere => PlaceWord::Nowhere,
+                Place::One(_) => PlaceWord::One,
+                Place::Several(_) => PlaceWord::Several,
+                Place::AnyOf(_) => PlaceWord::AnyOf,
+            },
+            windows: row.located.place.possible().iter().map(|window| window.0).collect(),
+            steps: row.located.steps.iter().map(StepLine::from).collect(),
+            in_focus: row.located.is_in_focus,
+            attention_since_ns: row.attention_since.map(BootTime::as_nanos),
+            turns: row.turns,
             background: row.background,
         }
     }

@@ -1,6 +1,6 @@
 //! What the user should see now.
 
-use crate::{BootTime, EvidenceSource, Owner, Phase, Piece, SessionId, Tty};
+use crate::{BootTime, EvidenceSource, Located, Owner, Phase, Piece, SessionId, Tty};
 
 /// Every known session, oldest first. Two equal boards look the same.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,6 +28,13 @@ pub struct Row {
     pub ladder: Vec<Piece>,
     /// The moment of the last fact that decided: for measuring delays.
     pub decided_by: BootTime,
+    /// Where it is shown.
+    pub located: Located,
+    /// Since when the person should come and has not; `None` while it works,
+    /// and once they have been there.
+    pub attention_since: Option<BootTime>,
+    /// Turns that ended so far, as far as they were seen.
+    pub turns: u32,
     /// What it set going and still runs: its direct children that are younger
     /// than its first prompt. Servers that it starts with do not count.
     pub background: u32,

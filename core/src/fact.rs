@@ -1,6 +1,6 @@
 //! What sources tell. Past tense, nothing decided.
 
-use crate::{BootTime, Entry, Owner, Pid, ProcessId, Tty};
+use crate::{BootTime, Entry, Hop, Owner, Pid, ProcessId, Tty, Window, WindowId};
 
 /// One thing that a source has learnt about the world.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,7 +11,10 @@ pub enum Fact {
         process: ProcessId,
         parent: Pid,
         agent: String,
+        /// The name of its directory, or of the git root around that.
         project: String,
+        /// `I3PM_PROJECT_NAME` of its environment.
+        named_project: Option<String>,
         /// Its working directory; empty where it cannot be read.
         directory: String,
     },
@@ -71,6 +74,17 @@ pub enum Fact {
         child: ProcessId,
     },
     Exited(ProcessId),
+    /// All windows of the compositor, and which of them has the keyboard. None
+    /// at all: the compositor is gone.
+    Windows {
+        windows: Vec<Window>,
+        focused: Option<WindowId>,
+    },
+    /// All that one process shows elsewhere. No panes: it is gone.
+    Hopped(Hop),
+    /// Somebody else took the badge of a window away, as panels do when the
+    /// person comes to it.
+    BadgeRemoved(WindowId),
     /// A line that tells of the turn was added to a transcript.
     Transcribed {
         transcript: Transcript,

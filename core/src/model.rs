@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use crate::belief::Belief;
 use crate::density::Beginning;
+use crate::locate::Map;
 use crate::{
-    Board, BootTime, Entry, Fact, Input, Note, Owner, Phase, ProcessId, Profile, Profiles, Row,
-    Sequence, SessionId, Transcript, Tty, Wait,
+    Board, BootTime, Entry, Fact, Input, Located, Note, Owner, Phase, ProcessId, Profile, Profiles,
+    Reason, Row, Sequence, SessionId, Transcript, Tty, Wait,
 };
 
 /// How long an exited session stays on the board, and how long late facts
@@ -38,6 +39,8 @@ const TICK_NANOS: u64 = 10_000_000;
 pub struct Model {
     profiles: Profiles,
     threshold: Duration,
+    project_order: Vec<ProjectSource>,
+    map: Map,
     processes: BTreeMap<ProcessId, Process>,
     terminals: BTreeMap<u64, Terminal>,
     /// Whose conversation each transcript is, and when it was last heard of.
@@ -49,11 +52,37 @@ pub struct Model {
     deadlines: BTreeSet<(BootTime, Due)>,
 }
 
+/// What may name the project that a session works on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProjectSource {
+    /// `I3PM_PROJECT_NAME` of the process's environment.
+    Environment,
+    /// The multiplexer's session, unless its name is only a number.
+    Session,
+    /// A mark of its window.
+    Mark,
+    /// The git root, or the directory.
+    Directory,
+}
+
+impl ProjectSource {
+    pub const DEFAULT_ORDER: [Self; 4] =
+        [Self::Environment, Self::Session, Self::Mark, Self::Directory];
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Due {
     Settle(ProcessId),
     Forget(SessionId),
     Bury(ProcessId),
+}
+
+/// What names the project of a process.
+#[derive(Debug)]
+struct WorksAt {
+    project: String,
+    named_project: Option<String>,
+    directory: String,
 }
 
 /// A process that a profile names. It is a session once it has a terminal and
@@ -62,11 +91,15 @@ enum Due {
 struct Process {
     agent: String,
     project: String,
+    named_project: Option<String>,
     directory: String,
     profile: Arc<Profile>,
     beginning: Beginning,
     tty: Option<Tty>,
     owner: Option<Owner>,
+    located: Located,
+    attention_since: Option<BootTime>,
+    turns: u32,
     /// Begins when it first wrote to its terminal or waited for it: a helper
     /// of the same name does neither.
     belief: Option<Belief>,
@@ -92,6 +125,8 @@ impl Model {
         Self {
             profiles,
             threshold,
+            project_order: ProjectSource::DEFAULT_ORDER.to_vec(),
+            map: Map::default(),
             processes: BTreeMap::new(),
             terminals: BTreeMap::new(),
             transcripts: BTreeMap::new(),
@@ -101,16 +136,37 @@ impl Model {
         }
     }
 
+    /// The first that names one decides; a source that is left out is not asked.
+    pub fn set_project_order(&mut self, order: Vec<ProjectSource>) {
+        self.project_order = order;
+    }
+
     /// Takes in one fact, after all that was due before it. To be told the
     /// same fact twice changes nothing.
     pub fn apply(&mut self, at: BootTime, fact: Fact) {
         self.expire(at);
         match fact {
-            Fact::Started { process, parent: _, agent, project, directory } => {
-                self.start(at, process, agent, project, directory);
+            Fact::Started { process, parent: _, agent, project, named_project, directory } => {
+                let works_at = WorksAt { project, named_project, directory };
+                self.start(at, process, agent, works_at);
             }
             Fact::Attached { process, tty } => self.attach(at, process, tty),
             Fact::Owned { tty, owner } => self.own(tty, &owner),
+            Fact::Windows { windows, focused } => {
+                self.map.set_windows(windows, focused);
+                self.relocate();
+            }
+            Fact::Hopped(hop) => {
+                self.map.set_hop(hop);
+                self.relocate();
+            }
+            Fact::BadgeRemoved(window) => {
+                for process in self.processes.values_mut() {
+                    if process.located.place.certain().contains(&window) {
+                        process.attention_since = None;
+                    }
+                }
+            }
             Fact::Output(process) => self.output(at, process),
             Fact::Quiet { process, last_output } => {
                 self.tell(at, process, |belief| belief.hear_quiet(last_output));
@@ -176,7 +232,8 @@ impl Model {
     }
 
     pub fn board(&self) -> Board {
-        let alive = self.processes.iter().filter_map(|(id, process)| process.row(*id));
+        let order = &self.project_order;
+        let alive = self.processes.iter().filter_map(|(id, process)| process.row(*id, order));
         let ended = self.ended.values().cloned();
         let mut rows: Vec<Row> = alive.chain(ended).collect();
         rows.sort_by_key(|row| {
@@ -186,30 +243,25 @@ impl Model {
         Board { rows }
     }
 
-    fn start(
-        &mut self,
-        at: BootTime,
-        id: ProcessId,
-        agent: String,
-        project: String,
-        directory: String,
-    ) {
+    fn start(&mut self, at: BootTime, id: ProcessId, agent: String, works_at: WorksAt) {
         if self.dead.contains(&id) {
             return;
         }
         let Some(profile) = self.profiles.get(&agent) else { return };
+        let WorksAt { project, named_project, directory } = works_at;
         if let Some(process) = self.processes.get_mut(&id) {
             process.directory = directory;
+            process.project = project;
+            process.named_project = named_project;
             if process.agent == agent {
-                process.project = project;
                 return;
             }
             // Another program in the same process: nothing that the first
             // one said holds for it.
             process.profile = Arc::new(profile.clone());
             process.agent = agent;
-            process.project = project;
             process.belief = None;
+            process.attention_since = None;
             self.reschedule(id);
             return;
         }
@@ -218,10 +270,14 @@ impl Model {
             profile: Arc::new(profile.clone()),
             agent,
             project,
+            named_project,
             directory,
             beginning: if found { Beginning::FoundRunning } else { Beginning::Fresh },
             tty: None,
             owner: None,
+            located: Located::default(),
+            attention_since: None,
+            turns: 0,
             belief: None,
             children: BTreeMap::new(),
             entered_at: None,
@@ -237,12 +293,14 @@ impl Model {
         if process.tty == tty {
             return;
         }
-        let row = process.row(id);
+        let row = process.row(id, &self.project_order);
         if let Some(old) = process.tty.take() {
             self.leave(id, old.id);
             if let Some(process) = self.processes.get_mut(&id) {
                 process.belief = None;
                 process.owner = None;
+                process.located = Located::default();
+                process.attention_since = None;
             }
             self.end(at, row);
             self.reschedule(id);
@@ -261,6 +319,32 @@ impl Model {
         for process in self.on_terminal(tty) {
             if let Some(process) = self.processes.get_mut(&process) {
                 process.owner = Some(owner.clone());
+            }
+        }
+        self.relocate();
+    }
+
+    /// Who holds the terminals on which sessions are shown, directly or by
+    /// other terminals: whether they show them elsewhere is worth knowing.
+    pub fn holders(&self) -> BTreeSet<(String, Owner)> {
+        let direct = self.processes.values().filter_map(|process| {
+            Some((process.tty.as_ref()?.name.as_str(), process.owner.as_ref()?))
+        });
+        direct
+            .chain(self.map.viewers())
+            .map(|(tty, owner)| (tty.to_owned(), owner.clone()))
+            .collect()
+    }
+
+    fn relocate(&mut self) {
+        for process in self.processes.values_mut() {
+            let Some(tty) = &process.tty else { continue };
+            let located = self.map.locate(&tty.name, process.owner.as_ref());
+            let comes = located.is_selected && !process.located.is_selected;
+            process.located = located;
+            // Where no window is known, to choose its pane is to come to it.
+            if process.located.is_in_focus || comes && process.located.place.possible().is_empty() {
+                process.attention_since = None;
             }
         }
     }
@@ -290,6 +374,11 @@ impl Model {
                 process.prompted_at.get_or_insert(at);
             }
             self.tell(at, id, |belief| belief.hear_input(at, input));
+            if (input.enter || input.escape || input.interrupt || input.focus_in)
+                && let Some(process) = self.processes.get_mut(&id)
+            {
+                process.attention_since = None;
+            }
         }
     }
 
@@ -392,7 +481,7 @@ impl Model {
         if let Some(tty) = &process.tty {
             self.leave(id, tty.id);
         }
-        self.end(at, process.row(id));
+        self.end(at, process.row(id, &self.project_order));
         self.transcripts.retain(|_, (writer, _)| *writer != id);
         self.dead.insert(id);
         self.deadlines.insert((at + FAREWELL, Due::Bury(id)));
@@ -409,6 +498,8 @@ impl Model {
             ladder: Vec::new(),
             decided_by: at,
             background: 0,
+            attention_since: None,
+            located: Located::default(),
             ..row
         };
         self.ended.insert(session, row);
@@ -446,19 +537,16 @@ impl Model {
 
     /// Lets a session hear something and makes it decide.
     fn tell(&mut self, at: BootTime, id: ProcessId, say: impl FnOnce(&mut Belief)) {
-        let process = self.processes.get_mut(&id);
-        if let Some(belief) = process.and_then(|process| process.belief.as_mut()) {
-            say(belief);
-            belief.settle(at);
-            self.reschedule(id);
+        let Some(process) = self.processes.get_mut(&id) else { return };
+        let Some(belief) = process.belief.as_mut() else { return };
+        let before = belief.phase();
+        say(belief);
+        belief.settle(at);
+        let (after, since) = (belief.phase(), belief.since());
+        if after != before {
+            process.change_phase(before, after, since);
         }
-        if let Some(process) = self.processes.get_mut(&id)
-            && process.prompted_at.is_none()
-            && let Some(belief) = &process.belief
-            && belief.phase() == Phase::Working
-        {
-            process.prompted_at = Some(belief.since());
-        }
+        self.reschedule(id);
     }
 
     fn reschedule(&mut self, id: ProcessId) {
@@ -486,14 +574,56 @@ impl Process {
         self.children.keys().filter(|child| child.started_at >= first).count()
     }
 
-    fn row(&self, id: ProcessId) -> Option<Row> {
+    /// The person should come when a turn ends, and when something is asked
+    /// that was not asked before.
+    fn change_phase(&mut self, before: Phase, after: Phase, since: BootTime) {
+        let is_asked =
+            |reason| matches!(reason, Reason::Permission | Reason::Question | Reason::StartUp);
+        let calls = match (before, after) {
+            (Phase::Working, Phase::Waiting(_)) => {
+                self.turns = self.turns.saturating_add(1);
+                true
+            }
+            (Phase::Unknown, Phase::Waiting(reason)) => {
+                self.beginning == Beginning::Fresh || is_asked(reason)
+            }
+            // It had no reason yet: this is still the same wait.
+            (Phase::Waiting(Reason::Unknown), Phase::Waiting(_)) => return,
+            (Phase::Waiting(_), Phase::Waiting(reason)) if is_asked(reason) => true,
+            (Phase::Waiting(_), Phase::Waiting(_)) => return,
+            _ => false,
+        };
+        if after == Phase::Working {
+            self.prompted_at.get_or_insert(since);
+        }
+        self.attention_since = (calls && !self.located.is_in_focus).then_some(since);
+    }
+
+    fn project(&self, order: &[ProjectSource]) -> String {
+        let session = || {
+            let names = self.located.steps.iter().map(|step| &step.session);
+            names.rev().find(|name| !name.is_empty() && !name.bytes().all(|it| it.is_ascii_digit()))
+        };
+        let named = order.iter().find_map(|source| match source {
+            ProjectSource::Environment => self.named_project.as_ref(),
+            ProjectSource::Session => session(),
+            ProjectSource::Mark => self.located.marked_project.as_ref(),
+            ProjectSource::Directory => Some(&self.project).filter(|name| !name.is_empty()),
+        });
+        named.cloned().unwrap_or_default()
+    }
+
+    fn row(&self, id: ProcessId, order: &[ProjectSource]) -> Option<Row> {
         let (tty, belief) = (self.tty.as_ref()?, self.belief.as_ref()?);
         Some(Row {
             session: SessionId { process: id, tty: tty.id },
             agent: self.agent.clone(),
-            project: self.project.clone(),
+            project: self.project(order),
             tty: tty.clone(),
             owner: self.owner.clone(),
+            located: self.located.clone(),
+            attention_since: self.attention_since,
+            turns: self.turns,
             phase: belief.phase(),
             since: belief.since(),
             evidence: belief.rests_on(),

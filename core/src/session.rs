@@ -1,6 +1,6 @@
 //! What names a session.
 
-use crate::ProcessId;
+use crate::{Pid, ProcessId};
 
 /// A terminal.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -18,6 +18,8 @@ pub struct Owner {
     pub process: ProcessId,
     /// The kernel's name of it: `tmux: server`.
     pub comm: String,
+    /// Its parent, the parent's parent and so on, as they were when it was found.
+    pub ancestors: Vec<Pid>,
 }
 
 /// One run of an agent on one terminal.

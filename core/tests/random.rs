@@ -35,12 +35,13 @@ impl Dice {
     fn fact(&mut self, now: u64) -> Fact {
         let process = self.process();
         let tty_id = 1 + self.roll(2);
-        match self.roll(25) {
+        match self.roll(30) {
             0 | 1 => Fact::Started {
                 process,
                 parent: Pid(1),
                 agent: self.pick(&["claude", "codex", "repl", "unknown"]).to_owned(),
                 project: String::new(),
+                named_project: None,
                 directory: String::new(),
             },
             2 | 3 => Fact::Attached { process, tty: self.pick(&[None, Some(1), Some(1)]).map(tty) },
@@ -106,8 +107,45 @@ impl Dice {
                 status: self.pick(&["idle", "busy", "waiting", "asleep"]).to_owned(),
                 detail: self.pick(&["", "permission prompt"]).to_owned(),
             }),
+            24 | 25 => Fact::Windows {
+                windows: (0..self.roll(4)).map(|id| self.window(id)).collect(),
+                focused: Some(WindowId(self.roll(4))),
+            },
+            26 => Fact::Hopped(Hop {
+                holder: Pid(50),
+                kind: HopKind::Multiplexer,
+                address: "/socket".to_owned(),
+                panes: (0..self.roll(3)).map(|tty| self.pane(tty)).collect(),
+            }),
+            27 => Fact::BadgeRemoved(WindowId(self.roll(4))),
+            28 => Fact::Owned { tty: tty_id, owner: self.owner() },
             _ => Fact::Exited(process),
         }
+    }
+
+    fn owner(&mut self) -> Owner {
+        let ancestors = vec![Pid(50 + self.pick(&[0, 1]))];
+        Owner {
+            process: agent(self.pick(&[50, 51]), 0),
+            comm: "tmux: server".to_owned(),
+            ancestors,
+        }
+    }
+
+    fn window(&mut self, id: u64) -> Window {
+        let tty = self.pick(&[None, Some("pts/1")]).map(str::to_owned);
+        Window { id: WindowId(id), pid: Pid(self.pick(&[50, 51])), tty, project: None }
+    }
+
+    /// The owners may well go in circles.
+    fn pane(&mut self, tty: u64) -> Pane {
+        let viewer = Viewer {
+            tty: format!("pts/{}", self.roll(3)),
+            owner: Some(self.owner()),
+            sight: self.pick(&[Sight::Current, Sight::Behind]),
+        };
+        let (name, session) = ("%1".to_owned(), "s".to_owned());
+        Pane { tty: format!("pts/{tty}"), name, session, viewers: vec![viewer; 2] }
     }
 }
 
@@ -168,6 +206,9 @@ fn check(seed: u64, before: &Board, after: &Board, now: BootTime) {
             row.phase == Phase::Unknown,
             row.phase != Phase::Exited && row.evidence.is_none()
         );
+        let calls = row.attention_since.is_some();
+        let may_call = matches!(row.phase, Phase::Waiting(_)) && !row.located.is_in_focus;
+        assert!(!calls || may_call, "seed {seed}: calls for nothing: {row:?}");
         let decides = |piece: &&Piece| piece.standing == Standing::Decides;
         if let Some(decider) = row.ladder.iter().find(decides) {
             assert_eq!(Some(decider.source), row.evidence, "seed {seed}: {row:?}");
@@ -223,6 +264,10 @@ fn nothing_is_left_when_all_have_exited() {
                 model.apply(at(now), Fact::Exited(agent(pid, started_at)));
             }
         }
+        model.apply(at(now), Fact::Windows { windows: Vec::new(), focused: None });
+        let (kind, address) = (HopKind::Multiplexer, String::new());
+        let gone = Hop { holder: Pid(50), kind, address, panes: Vec::new() };
+        model.apply(at(now), Fact::Hopped(gone));
         model.expire(at(now + 5_000));
         assert_eq!(model.board(), Board::default(), "seed {seed}");
         assert_eq!(model.next_deadline(), None, "seed {seed}");

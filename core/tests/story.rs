@@ -282,6 +282,7 @@ fn typing_and_terminal_reports_change_nothing() {
         let claude = agent(7, 1_000);
         story.start(1_000, claude, "claude");
         story.output(2_000, claude);
+        story.input(8_000, Input { bytes: 3, focus_in: true, ..Input::default() });
         story.expire(9_000);
         let before = story.board();
         for round in 0..50 {

@@ -309,7 +309,10 @@ mod tests {
         let mut now = began.max(process.started_at);
         let tty = Some(Tty { id: TTY, name: "pts/0".to_owned() });
         let mut facts = vec![
-            (now, Fact::Started { process, parent, agent, project, directory }),
+            (
+                now,
+                Fact::Started { process, parent, agent, project, named_project: None, directory },
+            ),
             (now, Fact::Attached { process, tty }),
         ];
         for _ in 0..200 {
@@ -422,6 +425,7 @@ mod tests {
             parent: Pid(1),
             agent: agent.to_owned(),
             project: String::new(),
+            named_project: None,
             directory: String::new(),
         };
         let attached = |tty: Option<u64>| Fact::Attached {

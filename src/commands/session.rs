@@ -40,6 +40,7 @@ fn list(rows: &[&RowLine]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::PlaceWord;
 
     fn row(pid: u32, tty: &str, agent: &str, phase: PhaseWord) -> RowLine {
         RowLine {
@@ -57,6 +58,12 @@ mod tests {
             evidence: None,
             evidence_ladder: Vec::new(),
             decided_by_ns: 0,
+            place: PlaceWord::Nowhere,
+            windows: Vec::new(),
+            steps: Vec::new(),
+            in_focus: false,
+            attention_since_ns: None,
+            turns: 0,
             background: 0,
         }
     }

@@ -149,7 +149,8 @@ fn is_false(word: &bool) -> bool {
 }
 
 impl FactLine {
-    /// `None` for a line or a note of which nobody knows whose it is.
+    /// `None` for a line or a note of which nobody knows whose it is, and for
+    /// what tells of windows.
     /// `writer` is whose it is; other facts say that themselves.
     pub fn new(at: BootTime, fact: &Fact, writer: Option<ProcessId>) -> Option<Self> {
         let about = match fact {
@@ -167,8 +168,9 @@ impl FactLine {
             | Fact::Sequence { tty, .. }
             | Fact::Gap { tty, .. } => About::Terminal(*tty),
             Fact::Transcribed { .. } | Fact::Noted(_) => About::from(writer?),
+            Fact::Windows { .. } | Fact::Hopped(_) | Fact::BadgeRemoved(_) => return None,
         };
-        Some(Self { at_ns: at.as_nanos(), about, event: Event::from(fact) })
+        Some(Self { at_ns: at.as_nanos(), about, event: Event::of(fact)? })
     }
 }
 
@@ -178,9 +180,9 @@ impl From<ProcessId> for About {
     }
 }
 
-impl From<&Fact> for Event {
-    fn from(fact: &Fact) -> Self {
-        match fact {
+impl Event {
+    fn of(fact: &Fact) -> Option<Self> {
+        let event = match fact {
             Fact::Started { agent, .. } => Self::Started { agent: agent.clone() },
             Fact::Attached { tty, .. } => Self::attached(tty.as_ref()),
             Fact::Owned { owner, .. } => {
@@ -210,11 +212,11 @@ impl From<&Fact> for Event {
                 transcript: transcript.clone(),
             },
             Fact::Exited(_) => Self::Exit,
-        }
+            Fact::Windows { .. } | Fact::Hopped(_) | Fact::BadgeRemoved(_) => return None,
+        };
+        Some(event)
     }
-}
 
-impl Event {
     fn attached(tty: Option<&Tty>) -> Self {
         Self::Attached { tty_id: tty.map(|tty| tty.id), tty: tty.map(|tty| tty.name.clone()) }
     }

@@ -69,6 +69,8 @@ fn find_row<'a>(fact: &Fact, model: &Model, board: &'a Board) -> Option<&'a Row>
         | Fact::Input { tty, .. }
         | Fact::Sequence { tty, .. }
         | Fact::Gap { tty, .. } => on(*tty),
+        // Where it is shown is no session's own.
+        Fact::Windows { .. } | Fact::Hopped(_) | Fact::BadgeRemoved(_) => None,
         Fact::Transcribed { transcript, .. } => of(model.writer(&transcript.name)?),
         Fact::Noted(Note { pid, .. }) => {
             // The model knows the note's process better, but two living ones

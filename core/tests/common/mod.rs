@@ -55,7 +55,9 @@ impl Teller {
     pub fn started(&mut self, millis: u64, process: ProcessId, agent: &str) {
         let (agent, project, directory) = (agent.to_owned(), "proj".to_owned(), "/proj".to_owned());
         let parent = Pid(1);
-        self.tell(millis, Fact::Started { process, parent, agent, project, directory });
+        let named_project = None;
+        let started = Fact::Started { process, parent, agent, project, named_project, directory };
+        self.tell(millis, started);
     }
 
     pub fn start(&mut self, millis: u64, process: ProcessId, agent: &str) {

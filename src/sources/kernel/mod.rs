@@ -27,6 +27,8 @@ use self::wire::{Event, LookRecord, What};
 use super::{Dated, boot_time};
 use crate::proc;
 
+/// Says which project a process belongs to.
+const PROJECT_VARIABLE: &str = "I3PM_PROJECT_NAME";
 /// Silence after which the kernel side tells that a session is quiet.
 const QUIET: Duration = Duration::from_millis(200);
 /// While a session is quiet and nothing waits for input, it computes in
@@ -213,7 +215,9 @@ impl Kernel {
         let directory = proc::directory(process.pid).unwrap_or_default();
         let project = proc::project(&directory).unwrap_or_default();
         let directory = directory.to_string_lossy().into_owned();
-        tell(inbox, at, Fact::Started { process, parent, agent, project, directory })?;
+        let named_project = proc::variable(process.pid, PROJECT_VARIABLE);
+        let started = Fact::Started { process, parent, agent, project, named_project, directory };
+        tell(inbox, at, started)?;
         self.look(process.pid, inbox)
     }
 
@@ -312,7 +316,11 @@ impl Kernel {
         let Some(found) = owners.into_iter().find(|found| found.terminal == terminal) else {
             return Ok(());
         };
-        let owner = Owner { process: found.owner, comm: found.comm };
+        let owner = Owner {
+            process: found.owner,
+            comm: found.comm,
+            ancestors: proc::ancestors(found.owner.pid),
+        };
         tell(inbox, boot_time(), Fact::Owned { tty: terminal.into(), owner })
     }
 }

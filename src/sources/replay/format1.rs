@@ -178,6 +178,7 @@ impl<'a> Witness<'a> {
                     parent,
                     agent,
                     project: String::new(),
+                    named_project: None,
                     directory: String::new(),
                 },
             );

@@ -107,7 +107,9 @@ impl Session {
         let at = zero.max(started_at);
         let (parent, agent) = (Pid(1), session.agent.clone());
         let (project, directory) = (String::new(), String::new());
-        session.push(at, Fact::Started { process, parent, agent, project, directory });
+        let named_project = None;
+        let started = Fact::Started { process, parent, agent, project, named_project, directory };
+        session.push(at, started);
         let tty = Some(Tty { id: TTY, name: "pts/0".to_owned() });
         session.push(at, Fact::Attached { process, tty });
         session
