@@ -1,10 +1,10 @@
 //! The loop: facts in, boards out.
 
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel};
 use std::sync::{Arc, Weak};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use ebpf_ai_monitor_agents::Agents;
@@ -14,15 +14,19 @@ use sd_notify::NotifyState;
 use tracing::{debug, error, info, warn};
 
 use crate::privileges;
-use crate::runtime_dir::{self, RuntimeDir};
-use crate::sinks::{Sink, facts::Facts, journal::Journal, socket::Socket};
+use crate::runtime_dir::RuntimeDir;
+use crate::sinks::{Handle, Sink, facts::Facts, journal::Journal, socket::Socket};
 use crate::sources::kernel::{Kernel, QuietTimer};
+use crate::sources::login::Logins;
 use crate::sources::transcripts::WrittenFiles;
 use crate::sources::{self, Dated, boot_time};
 
 /// With both cores of a small machine busy, this cuts the slowest answers from
 /// 0.3 ms to 0.1 ms. Costs nothing, since the daemon sleeps nearly always.
 const NICENESS: i32 = -10;
+
+/// How long the sinks may take to clear up at the end.
+const END_PATIENCE: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(crate) struct Settings {
@@ -74,11 +78,12 @@ pub(crate) fn run(settings: Settings) -> anyhow::Result<()> {
     let mut sinks: Vec<Box<dyn Sink>> = vec![Box::new(Journal)];
     let mut teller = None;
     if let Output::Socket(runtime_dir) = settings.output {
-        let runtime_dir = runtime_dir.resolve(uid);
-        runtime_dir::make(&runtime_dir)?;
-        let socket = Socket::open(&runtime_dir)?;
-        let facts = Facts::open(&runtime_dir, profiles.clone())?;
-        end_on_signal(vec![socket.path().to_owned(), facts.path().to_owned()])?;
+        let desktop = runtime_dir.of_desktop(uid);
+        let socket = Socket::open(runtime_dir.clone())?;
+        let facts = Facts::open(runtime_dir, profiles.clone())?;
+        let (revivers, enders) = part([socket.handle(), facts.handle()]);
+        revive_on_login(Logins::new(desktop, uid)?, revivers)?;
+        end_on_signal(enders)?;
         sinks.push(Box::new(socket));
         teller = Some(facts);
     } else {
@@ -201,17 +206,47 @@ fn draw(
     }
 }
 
-/// Takes the sockets away before the end, so that nobody finds a dead one.
-fn end_on_signal(sockets: Vec<PathBuf>) -> anyhow::Result<()> {
+type Revivers = Vec<Box<dyn Fn() + Send>>;
+type Enders = Vec<Box<dyn Fn(Sender<()>) + Send>>;
+
+/// One thread tells sinks of log-ins, another of the end.
+fn part(handles: impl IntoIterator<Item = Handle>) -> (Revivers, Enders) {
+    handles.into_iter().map(|handle| (handle.revive, handle.end)).unzip()
+}
+
+fn revive_on_login(mut logins: Logins, revivers: Revivers) -> anyhow::Result<()> {
+    thread::Builder::new().name("login".into()).spawn(move || {
+        loop {
+            if let Err(error) = logins.wait() {
+                warn!("log-ins: {error:#}; going on without");
+                return;
+            }
+            debug!("the runtime directory is there");
+            for revive in &revivers {
+                revive();
+            }
+        }
+    })?;
+    Ok(())
+}
+
+/// Has the sinks take away what nobody should find after the end.
+fn end_on_signal(enders: Enders) -> anyhow::Result<()> {
     use signal_hook::consts::{SIGINT, SIGTERM};
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])
         .context("cannot wait for signals")?;
     thread::Builder::new().name("signals".into()).spawn(move || {
         if signals.forever().next().is_some() {
             let _ = sd_notify::notify(&[NotifyState::Stopping]);
-            for socket in sockets {
-                let _ = std::fs::remove_file(socket);
+            let (done, ended) = channel();
+            for end in enders {
+                end(done.clone());
             }
+            drop(done);
+            let patience = Instant::now() + END_PATIENCE;
+            while let Ok(()) =
+                ended.recv_timeout(patience.saturating_duration_since(Instant::now()))
+            {}
             std::process::exit(0);
         }
     })?;

@@ -30,6 +30,14 @@ impl RuntimeDir {
         }
     }
 
+    /// That of the person's desktop, be it there or not.
+    pub(crate) fn of_desktop(&self, uid: u32) -> PathBuf {
+        match self {
+            Self::At(dir) => dir.clone(),
+            Self::Default => login_dir(uid),
+        }
+    }
+
     /// For clients, in the order in which they try.
     pub(crate) fn where_clients_look() -> Vec<PathBuf> {
         let uid = rustix::process::geteuid().as_raw();

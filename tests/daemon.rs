@@ -513,3 +513,58 @@ fn dry_run_makes_no_socket() -> Result<()> {
     drop(daemon);
     Ok(())
 }
+
+/// As systemd-logind does it: the runtime directory is a mount that goes and comes.
+#[test]
+fn a_log_out_and_the_next_log_in_are_lived_through() -> Result<()> {
+    skip_unless_root!();
+    let _turn = take_turn();
+    let user = TestUser::create()?;
+    let runtime = user.make_folder("runtime")?;
+    let program = copy_for(&user, binary())?;
+    let is_answered = || {
+        let mut list = user.command(&program);
+        list.args(["list", "--json", "--runtime-dir"]).arg(&runtime);
+        list.output().is_ok_and(|answer| answer.status.success())
+    };
+    std::os::unix::fs::chown(&runtime, Some(0), Some(0))?;
+    let login = Mount::new(&runtime, &user)?;
+    let mut command = Command::new(binary());
+    // The test's mounts come and go in a namespace that the daemon shares.
+    command.env_remove("XDG_RUNTIME_DIR");
+    let monitor = Monitor::start_by(command, binary(), &user, THRESHOLD, &["waiter"])?;
+    assert!(is_answered());
+    drop(login);
+    assert!(fs::read_dir(&runtime)?.next().is_none(), "nothing was written below the mount");
+
+    let _login = Mount::new(&runtime, &user)?;
+    let logged_in_ns = boot_time_ns();
+    wait_until("an answer", BOUND, is_answered).with_context(|| monitor.log().join("\n"))?;
+    let took = Duration::from_nanos(boot_time_ns() - logged_in_ns);
+    report(&format!("log-in: the daemon answers after {took:?}"));
+
+    let socket = runtime.join("ebpf-ai-monitor/socket");
+    assert!(socket.exists());
+    let killed = Command::new("kill").arg(monitor.pid().to_string()).status()?;
+    assert!(killed.success());
+    wait_until("the socket's end", BOUND, || !socket.exists())
+}
+
+/// A runtime directory; dropping it unmounts it.
+struct Mount<'a>(&'a Path);
+
+impl<'a> Mount<'a> {
+    fn new(path: &'a Path, user: &TestUser) -> Result<Self> {
+        let options = format!("mode=0700,uid={0},gid={0}", user.uid());
+        let mut mount = Command::new("mount");
+        let status = mount.args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(path).status()?;
+        ensure!(status.success(), "cannot mount {}", path.display());
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Mount<'_> {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(self.0).status();
+    }
+}

@@ -1,14 +1,13 @@
 //! The facts of sessions for whoever connects, masked: what `record` writes.
 //! While nobody listens nothing is done.
 
-use std::path::Path;
-
 use ebpf_ai_monitor_core::{Board, BootTime, Fact, Model, Note, Phase, ProcessId, Profiles, Row};
 
-use super::line_socket::{First, LineSocket};
+use super::Handle;
+use super::line_socket::{First, LineSocket, Spot};
 use super::mask::mask;
 use crate::protocol::{FactLine, Greeting, VERSION};
-use crate::runtime_dir;
+use crate::runtime_dir::{self, RuntimeDir};
 
 #[derive(Debug)]
 pub(crate) struct Facts {
@@ -17,15 +16,16 @@ pub(crate) struct Facts {
 }
 
 impl Facts {
-    pub(crate) fn open(runtime_dir: &Path, profiles: Profiles) -> anyhow::Result<Self> {
+    pub(crate) fn open(runtime_dir: RuntimeDir, profiles: Profiles) -> anyhow::Result<Self> {
         let greeting = serde_json::to_string(&Greeting { version: VERSION })? + "\n";
         let greeting = First::Greeting(greeting.into());
-        let socket = LineSocket::open(runtime_dir::facts(runtime_dir), greeting)?;
+        let spot = Spot { runtime_dir, path_in: runtime_dir::facts };
+        let socket = LineSocket::open(spot, greeting)?;
         Ok(Self { socket, profiles })
     }
 
-    pub(crate) fn path(&self) -> &Path {
-        self.socket.path()
+    pub(crate) fn handle(&self) -> Handle {
+        self.socket.handle()
     }
 
     pub(crate) fn has_readers(&self) -> bool {

@@ -3,6 +3,10 @@
 
 use ebpf_ai_monitor_core::{Fact, Note, Profile, Sequence, TitleStart, Transcript};
 
+/// All that the core knows of `OSC 7501`.
+const STATUS_WORDS: [&str; 9] =
+    ["idle", "working", "done", "blocked", "clear", "permission", "approval", "question", "input"];
+
 /// The same fact without names, places and words. `profile` is that of the
 /// session that it is about.
 pub(crate) fn mask(fact: &Fact, profile: Option<&Profile>) -> Fact {
@@ -10,7 +14,7 @@ pub(crate) fn mask(fact: &Fact, profile: Option<&Profile>) -> Fact {
         Fact::Started { process, parent, agent, .. } => {
             let (project, directory) = (String::new(), String::new());
             let (process, parent, agent) = (*process, *parent, agent.clone());
-            Fact::Started { process, parent, agent, project, named_project: None, directory }
+            Fact::Started { process, parent, agent, project, directory }
         }
         Fact::Sequence { tty, sequence: Sequence::Osc(osc) } => {
             Fact::Sequence { tty: *tty, sequence: Sequence::Osc(mask_osc(osc, profile)) }
@@ -32,9 +36,6 @@ pub(crate) fn mask(fact: &Fact, profile: Option<&Profile>) -> Fact {
         | Fact::Looked { .. }
         | Fact::ChildStarted { .. }
         | Fact::ChildExited { .. }
-        | Fact::Windows { .. }
-        | Fact::Hopped(_)
-        | Fact::BadgeRemoved(_)
         | Fact::Exited(_) => fact.clone(),
     }
 }
@@ -42,12 +43,25 @@ pub(crate) fn mask(fact: &Fact, profile: Option<&Profile>) -> Fact {
 fn mask_osc(osc: &str, profile: Option<&Profile>) -> String {
     let Some((number, text)) = osc.split_once(';') else { return hide(osc) };
     let text = match number {
-        "7501" => text.to_owned(),
+        "7501" => mask_status(text),
         "9" if text == "4" || text.starts_with("4;") => mask_progress(text),
         "0" | "2" => mask_title(text, profile),
         _ => hide(text),
     };
     format!("{number};{text}")
+}
+
+/// `state=blocked:app=codex:kind=permission`. Whatever is no word of the
+/// status itself is somebody's.
+fn mask_status(text: &str) -> String {
+    let mask_field = |field: &str| match field.split_once('=') {
+        Some((key @ ("state" | "kind"), word)) => {
+            let is_known = STATUS_WORDS.contains(&word.trim_end_matches([':', ';']));
+            format!("{key}={}", if is_known { word.to_owned() } else { hide(word) })
+        }
+        Some(_) | None => hide(field),
+    };
+    text.split_inclusive([':', ';']).map(mask_field).collect()
 }
 
 /// `4;3;50`. Whatever is no number is somebody's words.
@@ -120,7 +134,15 @@ mod tests {
             (&claude, "9;Allow rm -rf /home?", "9;xxxxx xx -xx /xxxx?"),
             (&claude, "777;notify;Claude;waits", "777;xxxxxx;xxxxxx;xxxxx"),
             (&claude, "99;i=1:d=0;hello", "99;x=x:x=x;xxxxx"),
-            (&codex, "7501;state=blocked:app=codex", "7501;state=blocked:app=codex"),
+            (
+                &codex,
+                "7501;state=blocked:app=codex;kind=permission",
+                "7501;state=blocked:xxx=xxxxx;kind=permission",
+            ),
+            (&codex, "7501;kind=question:state=idle", "7501;kind=question:state=idle"),
+            (&codex, "7501;state=my secret:secret", "7501;state=xx xxxxxx:xxxxxx"),
+            (&codex, "7501;state=clear=idle::", "7501;state=xxxxx=xxxx::"),
+            (&codex, "7501;?", "7501;?"),
             (&claude, "0", "x"),
         ];
         for (profile, osc, expected) in table {
@@ -154,8 +176,7 @@ mod tests {
         let process = ProcessId { pid: Pid(5), started_at: BootTime::from_millis(1) };
         let [agent, project, directory] = ["claude", "shop", "/home/alice/shop"].map(String::from);
         let parent = Pid(1);
-        let started =
-            Fact::Started { process, parent, agent, project, named_project: None, directory };
+        let started = Fact::Started { process, parent, agent, project, directory };
         let Fact::Started { agent, project, directory, .. } = mask(&started, None) else {
             panic!("another fact")
         };

@@ -1,6 +1,8 @@
 //! Makes the outside match the board. A sink may miss ten boards and be right
 //! with the next one.
 
+use std::sync::mpsc::Sender;
+
 use ebpf_ai_monitor_core::Board;
 
 pub(crate) mod facts;
@@ -8,6 +10,14 @@ pub(crate) mod journal;
 mod line_socket;
 mod mask;
 pub(crate) mod socket;
+
+/// What others may tell a sink that has a thread of its own.
+pub(crate) struct Handle {
+    /// The person has logged in: what lay in the runtime directory is gone.
+    pub(crate) revive: Box<dyn Fn() + Send>,
+    /// The daemon ends: take away what would be stale, then send one word.
+    pub(crate) end: Box<dyn Fn(Sender<()>) + Send>,
+}
 
 pub(crate) trait Sink {
     fn name(&self) -> &'static str;

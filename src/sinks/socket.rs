@@ -1,27 +1,26 @@
 //! The board for whoever connects: the present one at once, then one line for
 //! each change.
 
-use std::path::Path;
-
 use ebpf_ai_monitor_core::Board;
 
-use super::Sink;
-use super::line_socket::{First, LineSocket};
+use super::line_socket::{First, LineSocket, Spot};
+use super::{Handle, Sink};
 use crate::protocol::BoardLine;
-use crate::runtime_dir;
+use crate::runtime_dir::{self, RuntimeDir};
 use crate::sources::boot_time;
 
 #[derive(Debug)]
 pub(crate) struct Socket(LineSocket);
 
 impl Socket {
-    pub(crate) fn open(runtime_dir: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn open(runtime_dir: RuntimeDir) -> anyhow::Result<Self> {
         let first = First::Last(line(&Board::default())?.into());
-        Ok(Self(LineSocket::open(runtime_dir::socket(runtime_dir), first)?))
+        let spot = Spot { runtime_dir, path_in: runtime_dir::socket };
+        Ok(Self(LineSocket::open(spot, first)?))
     }
 
-    pub(crate) fn path(&self) -> &Path {
-        self.0.path()
+    pub(crate) fn handle(&self) -> Handle {
+        self.0.handle()
     }
 }
 

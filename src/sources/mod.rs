@@ -6,6 +6,7 @@ use ebpf_ai_monitor_core::{BootTime, Fact};
 use rustix::time::{ClockId, clock_gettime};
 
 pub mod kernel;
+pub(crate) mod login;
 pub mod replay;
 pub mod transcripts;
 
