@@ -37,7 +37,7 @@ TO_BUILD := clang:clang gcc:gcc pkg-config:pkg-config
 TO_RUN := setsid:util-linux script:bsdutils
 TO_TEST := tmux:tmux ip:iproute2 unshare:util-linux useradd:passwd node:nodejs npm:npm
 
-.PHONY: help setup setup-tests build run demo test check score bench clean
+.PHONY: help setup setup-tests build run demo test check score fuzz bench clean
 
 help: ## List these words
 	@echo "make WORD, where WORD is one of"
@@ -158,6 +158,22 @@ score: setup
 		options+=("RECORDINGS_DIR=$$(realpath "$(RECORDINGS_DIR)")")
 	fi
 	$(IN_BUILD) "$${options[@]}" cargo test --quiet --test scores
+
+fuzz: ## Feed what reads strangers' bytes with nonsense, 10 minutes each. FUZZ_SECONDS=60
+fuzz: setup
+	@if ! $(IN_BUILD) rustup run nightly rustc --version >/dev/null 2>&1; then
+		echo "fuzz: installing nightly Rust for $(BUILDER): cargo-fuzz needs it"
+		if ! $(IN_BUILD) rustup toolchain install nightly --profile minimal; then
+			echo "fuzz: cargo-fuzz needs nightly Rust by rustup: see https://rustup.rs" >&2
+			exit 1
+		fi
+	fi
+	if ! $(CARGO) fuzz --version >/dev/null 2>&1; then $(CARGO) install --locked cargo-fuzz; fi
+	for target in recording sequence scan transcript; do
+		$(IN_BUILD) mkdir -p "fuzz/corpus/$$target"
+		$(CARGO) +nightly fuzz run "$$target" "fuzz/corpus/$$target" "fuzz/seeds/$$target" -- \
+			-max_total_time=$(or $(FUZZ_SECONDS),600) -timeout=10
+	done
 
 bench: ## Measure what the monitor costs other programs, and itself
 bench: setup

@@ -6,6 +6,10 @@
 //! `AGENT_RUNS=3` repeats everything. `AGENT_SCREENS_ONLY=1` leaves the monitor out, to try new
 //! versions of the agents.
 
+#[path = "agents/others.rs"]
+mod others;
+#[path = "agents/scenes.rs"]
+mod scenes;
 mod support;
 
 use std::{
@@ -17,8 +21,13 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use others::OTHERS;
+use scenes::{Act, CLAUDE_TRAPS, CODEX_TRAPS, DAY, HOOKED, SHARED_DAY, SHORT_DAY, Scene};
 use support::{
-    agent::{AgentKind, CLAUDE, CLAUDE_SILENT, CODEX, Look},
+    agent::{
+        AgentKind, CLAUDE, CLAUDE_GHOSTTY, CLAUDE_HOOKED, CLAUDE_NEW, CLAUDE_SILENT, CODEX,
+        CODEX_NEW, CODEX_STILL, Look,
+    },
     boot_time_ns,
     desk::Desk,
     monitor::{Change, Monitor, Recorder},
@@ -36,187 +45,61 @@ const EXPLICIT_BOUND: Duration = Duration::from_millis(1000);
 const DENSITY_BOUND: Duration = Duration::from_millis(4500);
 /// A screen is seen up to so much later than the kernel sees it drawn.
 const SCREEN_LAG: Duration = Duration::from_millis(300);
+/// How long a scene may take to show work.
+const BEGIN_BOUND: Duration = Duration::from_secs(20);
 /// How long a scene goes on after its end, to catch a monitor that changes its mind.
 const AFTERMATH: Duration = Duration::from_secs(3);
 
-/// What the person does.
-#[derive(Clone, Copy, Debug)]
-enum Act {
-    Nothing,
-    Say(&'static str),
-    /// Types, and sends nothing.
-    Type(&'static str),
-    Press(&'static [&'static str]),
-    Paste(&'static [&'static str]),
-    /// Columns and rows.
-    Resize(u16, u16),
-    Approve,
-    Interrupt,
-    Leave,
-}
-
-/// One act of the person and all that follows from it.
-#[derive(Clone, Copy, Debug)]
-struct Scene {
-    name: &'static str,
-    act: Act,
-    /// How long the agent works at least: proves that the scene happened as written.
-    works: Duration,
-    /// How the screen looks in the end, and a text on it then.
-    ends: (Look, &'static str),
-    /// What the monitor must say, and nothing else.
-    states: &'static [&'static str],
-    /// Why it waits in the end, where the agent tells.
-    reason: &'static str,
-}
-
-const SCENES: [Scene; 16] = [
-    Scene {
-        name: "start",
-        act: Act::Nothing,
-        works: Duration::ZERO,
-        ends: (Look::Resting, ""),
-        states: &["waiting"],
-        reason: "",
-    },
-    Scene {
-        name: "short answer",
-        act: Act::Say("hi [answer]"),
-        works: Duration::from_secs(3),
-        ends: (Look::Resting, "A short answer."),
-        states: &["working", "waiting"],
-        reason: "done",
-    },
-    Scene {
-        name: "silent thinking",
-        act: Act::Say("go [think 30]"),
-        works: Duration::from_secs(29),
-        ends: (Look::Resting, "An answer after 30 s of silence."),
-        states: &["working", "waiting"],
-        reason: "done",
-    },
-    Scene {
-        name: "tool",
-        act: Act::Say("do [run 15]"),
-        works: Duration::from_secs(14),
-        ends: (Look::Resting, "Done after the tool."),
-        states: &["working", "waiting"],
-        reason: "done",
-    },
-    Scene {
-        name: "permission",
-        act: Act::Say("may I [permission]"),
-        works: Duration::from_secs(2),
-        ends: (Look::Asking, "touch asked-for"),
-        states: &["working", "waiting"],
-        reason: "permission",
-    },
-    Scene {
-        name: "approval",
-        act: Act::Approve,
-        works: Duration::from_secs(2),
-        ends: (Look::Resting, "Done after the tool."),
-        states: &["working", "waiting"],
-        reason: "done",
-    },
-    Scene {
-        name: "thinking again",
-        act: Act::Say("and [think 40]"),
-        works: Duration::from_secs(4),
-        ends: (Look::Working, ""),
-        states: &["working"],
-        reason: "",
-    },
-    Scene {
-        name: "Esc",
-        act: Act::Interrupt,
-        works: Duration::ZERO,
-        ends: (Look::Resting, ""),
-        states: &["waiting"],
-        reason: "interrupted",
-    },
-    Scene {
-        name: "erase",
-        act: Act::Press(&["C-u"]),
-        works: Duration::ZERO,
-        ends: (Look::Resting, ""),
-        states: &[],
-        reason: "",
-    },
-    Scene {
-        name: "draft",
-        act: Act::Type("a draft that nobody sends"),
-        works: Duration::ZERO,
-        ends: (Look::Resting, ""),
-        states: &[],
-        reason: "",
-    },
-    Scene {
-        name: "erase again",
-        act: Act::Press(&["C-u"]),
-        works: Duration::ZERO,
-        ends: (Look::Resting, ""),
-        states: &[],
-        reason: "",
-    },
-    Scene {
-        name: "slash menu",
-        act: Act::Type("/"),
-        works: Duration::ZERO,
-        ends: (Look::Resting, ""),
-        states: &[],
-        reason: "",
-    },
-    Scene {
-        name: "menu closed",
-        act: Act::Press(&["Escape", "C-u"]),
-        works: Duration::ZERO,
-        ends: (Look::Resting, ""),
-        states: &[],
-        reason: "",
-    },
-    Scene {
-        name: "paste",
-        act: Act::Paste(&["one line", "and another", "and a third"]),
-        works: Duration::ZERO,
-        ends: (Look::Resting, ""),
-        states: &[],
-        reason: "",
-    },
-    Scene {
-        name: "resize",
-        act: Act::Resize(90, 40),
-        works: Duration::ZERO,
-        ends: (Look::Resting, ""),
-        states: &[],
-        reason: "",
-    },
-    Scene {
-        name: "exit",
-        act: Act::Leave,
-        works: Duration::ZERO,
-        ends: (Look::Gone, ""),
-        states: &["exited"],
-        reason: "",
-    },
-];
-
 #[test]
 fn the_monitor_tells_what_claude_does() -> Result<()> {
-    follow(&CLAUDE)
+    follow(&CLAUDE, DAY)
 }
 
 #[test]
 fn the_monitor_tells_what_codex_does() -> Result<()> {
-    follow(&CODEX)
+    follow(&CODEX, DAY)
 }
 
 #[test]
 fn the_monitor_tells_what_a_claude_that_never_moves_does() -> Result<()> {
-    follow(&CLAUDE_SILENT)
+    follow(&CLAUDE_SILENT, DAY)
 }
 
-fn follow(kind: &'static AgentKind) -> Result<()> {
+#[test]
+fn claude_sets_no_trap_for_the_monitor() -> Result<()> {
+    follow(&CLAUDE_NEW, CLAUDE_TRAPS)
+}
+
+#[test]
+fn codex_sets_no_trap_for_the_monitor() -> Result<()> {
+    follow(&CODEX_NEW, CODEX_TRAPS)
+}
+
+#[test]
+fn what_a_hook_approves_is_no_wait() -> Result<()> {
+    follow(&CLAUDE_HOOKED, HOOKED)
+}
+
+#[test]
+fn the_monitor_tells_what_claude_does_in_ghostty() -> Result<()> {
+    follow(&CLAUDE_GHOSTTY, SHARED_DAY)
+}
+
+#[test]
+fn the_monitor_tells_what_a_codex_that_never_moves_does() -> Result<()> {
+    follow(&CODEX_STILL, SHORT_DAY)
+}
+
+#[test]
+#[ignore = "needs `old` and `more` in AGENTS_DIR, which install.sh does not make"]
+fn the_monitor_tells_what_other_agents_do() -> Result<()> {
+    let outcomes = OTHERS.iter().map(|(kind, scenes)| follow(kind, scenes));
+    let problems: Vec<_> = outcomes.filter_map(|run| Some(format!("{:#}", run.err()?))).collect();
+    ensure!(problems.is_empty(), "{}", problems.join("\n"));
+    Ok(())
+}
+
+fn follow(kind: &'static AgentKind, scenes: &[Scene]) -> Result<()> {
     let agents = match agents_folder() {
         Ok(folder) => folder,
         Err(reason) if env::var_os("CI").is_some_and(|ci| ci == "true") => {
@@ -229,7 +112,7 @@ fn follow(kind: &'static AgentKind) -> Result<()> {
     };
     let runs = env::var("AGENT_RUNS").map_or(Ok(1), |runs| runs.parse())?;
     for run in 1..=runs {
-        Run::start(kind, &agents, run)?.play()?;
+        Run::start(kind, &agents, run)?.play(scenes)?;
     }
     Ok(())
 }
@@ -267,7 +150,7 @@ impl Run {
         let binary = Path::new(env!("CARGO_BIN_EXE_ebpf-ai-monitor"));
         let monitor = match env::var_os("AGENT_SCREENS_ONLY") {
             Some(_) => None,
-            None => Some(Monitor::start(binary, &user, THRESHOLD, &["claude", "codex"])?),
+            None => Some(Monitor::start(binary, &user, THRESHOLD, &[kind.name])?),
         };
         let opened_ns = boot_time_ns();
         let desk = Desk::open(kind, user, agents)?;
@@ -283,27 +166,29 @@ impl Run {
         Ok(Self { title, kind, desk, monitor, recorder, opened_ns, told, problems })
     }
 
-    fn play(mut self) -> Result<()> {
-        for scene in &SCENES {
+    fn play(mut self, scenes: &[Scene]) -> Result<()> {
+        for scene in scenes {
             if let Err(error) = self.play_scene(scene) {
                 self.problems.push(format!("{}: {error:#}", scene.name));
                 break;
             }
         }
+        self.keep_screens()?;
         if !self.problems.is_empty() {
             let account = self.account();
             report(&account);
         }
-        ensure!(self.problems.is_empty(), "{}:\n{}", self.title, self.problems.join("\n"));
-        if let Some(recorder) = self.recorder {
-            let looks = self.desk.looks_since(self.opened_ns).into_iter();
-            let states = looks.filter_map(|(at_ns, look)| match look {
+        let looks = self.desk.looks_since(self.opened_ns);
+        let is_over = looks.last().is_some_and(|(_, look)| *look == Look::Gone);
+        if let Some(recorder) = self.recorder.take_if(|_| is_over) {
+            let states = looks.into_iter().filter_map(|(at_ns, look)| match look {
                 Look::Working => Some((at_ns, "working")),
                 Look::Asking | Look::Resting => Some((at_ns, "waiting")),
                 Look::Starting | Look::Gone => None,
             });
             recorder.finish(&states.collect::<Vec<_>>())?;
         }
+        ensure!(self.problems.is_empty(), "{}:\n{}", self.title, self.problems.join("\n"));
         Ok(())
     }
 
@@ -326,21 +211,29 @@ impl Run {
     /// Acts, and sees by the screen alone that all happens as written.
     fn perform(&mut self, scene: &Scene) -> Result<Truth> {
         let acted_ns = match scene.act {
-            Act::Nothing => self.opened_ns,
+            Act::Open => self.opened_ns,
+            Act::Watch(duration) => {
+                let watched_ns = boot_time_ns();
+                thread::sleep(duration);
+                watched_ns
+            }
             Act::Say(prompt) => self.desk.say(prompt)?,
             Act::Type(text) => self.desk.type_text(text)?,
             Act::Press(keys) => self.desk.press(keys)?,
             Act::Paste(lines) => self.desk.paste(lines)?,
             Act::Resize(columns, rows) => self.desk.resize(columns, rows)?,
             Act::Approve => self.desk.press(self.kind.approval)?,
+            Act::Trust => self.desk.press(self.kind.trust)?,
             Act::Interrupt => self.desk.press(&["Escape"])?,
             Act::Leave => self.desk.press(self.kind.farewell)?,
         };
         let began_ns = if scene.works.is_zero() {
             acted_ns
         } else {
-            self.desk.wait_for(Look::Working, acted_ns, Duration::from_secs(10))?
+            self.desk.wait_for(Look::Working, acted_ns, BEGIN_BOUND)?
         };
+        // What begins by itself begins when the screen shows it.
+        let acted_ns = if matches!(scene.act, Act::Watch(_)) { began_ns } else { acted_ns };
         let (look, text) = scene.ends;
         if look == Look::Working {
             thread::sleep(scene.works);
@@ -381,7 +274,20 @@ impl Run {
         Ok(changes)
     }
 
-    /// All that helps to understand a failure; the screens go to a file.
+    fn screens_file(&self) -> PathBuf {
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join(self.title.replace(' ', "-"))
+    }
+
+    fn keep_screens(&self) -> Result<()> {
+        let screens = self.desk.screens().since(0);
+        let screens = screens.iter().map(|shot| {
+            let (at_ms, look) = (shot.at_ns / 1_000_000, self.kind.look(&shot.text));
+            format!("=== {at_ms} ms {look:?}\n{}\n", shot.text)
+        });
+        fs::write(self.screens_file(), screens.collect::<String>()).context("cannot keep screens")
+    }
+
+    /// All that helps to understand a failure.
     fn account(&self) -> String {
         let mut lines = vec![format!("--- {} failed", self.title)];
         for (at_ns, what) in self.desk.model().journal() {
@@ -394,18 +300,7 @@ impl Run {
                 lines.push(format!("monitor {:>12} {change:?}", change.at_ns / 1_000_000));
             }
         }
-        let screens = self.desk.screens().since(0);
-        let screens = screens.iter().map(|shot| {
-            format!(
-                "=== {} ms {:?}\n{}\n",
-                shot.at_ns / 1_000_000,
-                self.kind.look(&shot.text),
-                shot.text
-            )
-        });
-        let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(self.title.replace(' ', "-"));
-        let written = fs::write(&file, screens.collect::<String>());
-        lines.push(format!("--- its screens: {} ({written:?})", file.display()));
+        lines.push(format!("--- its screens: {}", self.screens_file().display()));
         lines.join("\n")
     }
 }
@@ -414,11 +309,24 @@ impl Run {
 fn judge(scene: &Scene, changes: &[Change], truth: &Truth) -> Vec<String> {
     let mut problems = Vec::new();
     let states: Vec<_> = changes.iter().map(|change| change.to.as_str()).collect();
-    // While an agent starts, its first output may be taken for work.
-    let is_start = matches!(scene.act, Act::Nothing);
+    // While an agent starts, its first output may be taken for work; after its first dialog it
+    // starts again.
+    let is_start = matches!(scene.act, Act::Open | Act::Trust);
     let judged = if is_start { states.len().saturating_sub(1) } else { 0 };
     if states[judged..] != *scene.states {
         problems.push(format!("the monitor said {states:?}, not {:?}", scene.states));
+    }
+    for change in &changes[judged..] {
+        // Movement alone knows no reasons, but at the start there is one only.
+        let is_known = change.evidence != "density" || scene.reason == "start-up";
+        let is_asked = change.to == "waiting" && !scene.reason.is_empty() && is_known;
+        let (delay, is_ahead) = truth.delay(change);
+        if is_start && !is_ahead && delay > DENSITY_BOUND {
+            problems.push(format!("out of time: {}", describe(change, truth)));
+        }
+        if is_asked && change.reason != scene.reason {
+            problems.push(format!("the reason is {}, not {}", change.reason, scene.reason));
+        }
     }
     if is_start {
         return problems;
@@ -432,10 +340,6 @@ fn judge(scene: &Scene, changes: &[Change], truth: &Truth) -> Vec<String> {
         };
         if delay > if is_ahead { SCREEN_LAG } else { bound } {
             problems.push(format!("out of time: {}", describe(change, truth)));
-        }
-        let told_by_agent = change.to == "waiting" && change.evidence != "density";
-        if told_by_agent && !scene.reason.is_empty() && change.reason != scene.reason {
-            problems.push(format!("the reason is {}, not {}", change.reason, scene.reason));
         }
     }
     problems

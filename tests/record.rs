@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
-use support::monitor::{Monitor, Recorder};
+use support::monitor::{Monitor, Recorder, read_truths};
 use support::pty::{OnPty, copy_for, example};
 use support::user::TestUser;
 use support::{report, take_turn, wait_until};
@@ -121,6 +121,11 @@ fn a_recorded_session_replays_as_it_was_seen() -> Result<()> {
     let scene = Scene::new()?;
     let _agent = scene.start_agent(&["--turns=2", "--work=4000", "--wait=5000"])?;
     scene.wait_for("working")?;
+    scene.user.write("taken", "mine")?;
+    let taken = scene.user.home().join("taken");
+    let refused = scene.run(&["record", "-o", &taken.to_string_lossy()])?;
+    assert_eq!((refused.status.code(), &*fs::read_to_string(taken)?), (Some(1), "mine"));
+
     let path = scene.user.home().join("session.jsonl.gz");
     let file = path.to_string_lossy();
     let recorded = scene.run(&["record", "-o", &file])?;
@@ -128,9 +133,6 @@ fn a_recorded_session_replays_as_it_was_seen() -> Result<()> {
     report(&said);
     ensure!(recorded.status.success(), "{said}");
     assert!(said.contains(&format!("to {file}; Ctrl-C ends it\nrecorded ")), "{said}");
-
-    let again = scene.run(&["record", "-o", &file])?;
-    assert_eq!(again.status.code(), Some(1), "never over another recording: {again:?}");
 
     let replayed = scene.user.command(&scene.program).args(["replay", "--json", &file]).output()?;
     let changes = lines(&text(&replayed.stdout))?;
@@ -162,7 +164,7 @@ fn recordings_of_scripted_agents_score_without_a_mistake() -> Result<()> {
             let changes = scene.monitor.changes(agent.tty()).unwrap_or_default();
             changes.last().is_some_and(|change| change.to == "exited")
         })?;
-        recorder.finish(&truths(&truth)?)?;
+        recorder.finish(&read_truths(&truth)?)?;
         let file = folder.join(name).with_extension("jsonl");
         let file = file.to_str().context("paths are UTF-8 here")?;
         let output = Command::new(binary()).args(["score", "--json", file]).output()?;
@@ -176,19 +178,9 @@ fn recordings_of_scripted_agents_score_without_a_mistake() -> Result<()> {
     Ok(())
 }
 
-/// What `--truth` wrote.
-fn truths(path: &Path) -> Result<Vec<(u64, &'static str)>> {
-    let text = fs::read_to_string(path)?;
-    let truth = |line: &str| {
-        let (at_ns, state) = line.split_once(' ')?;
-        let state = if state == "working" { "working" } else { "waiting" };
-        Some((at_ns.parse().ok()?, state))
-    };
-    text.lines().map(|line| truth(line).with_context(|| line.to_owned())).collect()
-}
-
-/// A title of several words, a notification, and a progress bar.
-const SPOKEN: &str = "\x1b]0;✳ Secret plan 7\x07\x1b]9;my secret\x07\x1b]9;4;3\x07";
+/// A title of several words, a notification, a progress bar, and a status.
+const SPOKEN: &str = "\x1b]0;✳ Secret plan 7\x07\x1b]9;my secret\x07\x1b]9;4;3\x07\
+    \x1b]7501;state=working:app=secret\x07";
 
 #[test]
 fn facts_are_masked_and_end_with_ctrl_c() -> Result<()> {
@@ -224,7 +216,7 @@ fn facts_are_masked_and_end_with_ctrl_c() -> Result<()> {
         assert!(!told.contains(word), "{word} has left the daemon: {told}");
     }
     let has = |key: &str, expected: &str| recorded.iter().any(|line| line[key] == expected);
-    for osc in ["0;✳ xxxxxx xxxx x", "9;xx xxxxxx", "9;4;3"] {
+    for osc in ["0;✳ xxxxxx xxxx x", "9;xx xxxxxx", "9;4;3", "7501;state=working:xxx=xxxxxx"] {
         assert!(has("osc", osc), "{osc}: {told}");
     }
     for event in ["output", "keys"] {

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Seek as _, Write};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -242,13 +242,13 @@ fn what_was_written_before_is_not_told() -> Result<()> {
     let path = |name: &str| home.path().join(".claude/projects/-x").join(name);
     let (whole, cut, long) = (path("whole.jsonl"), path("cut.jsonl"), path("long.jsonl"));
     append(&whole, &format!("{PROMPT}\n{CALL}\n"))?;
-    append(&cut, &format!("{PROMPT}\n{}", &ANSWER[..30]))?;
+    append(&cut, &format!("{PROMPT}\nThe rest of this line alone would tell something: "))?;
     // Its first line, which alone has the directory, is longer than what is read of it.
     let filling = "x".repeat(100_000);
     append(&long, &format!("{{\"cwd\":\"/work/long\",\"text\":\"{filling}\"}}\n"))?;
     let desk = Desk::start(home)?;
     desk.expect_silence()?;
-    append(&cut, &format!("{}\n", &ANSWER[30..]))?;
+    append(&cut, &format!("{ANSWER}\n"))?;
     desk.expect_silence()?;
     for (path, directory) in [(&whole, "/work/shop"), (&cut, "/work/shop"), (&long, "/work/long")] {
         append(path, &format!("{ANSWER}\n"))?;
@@ -309,12 +309,13 @@ fn tells_notes_at_the_start_and_whenever_they_change() -> Result<()> {
     fs::write(&path, note(7, "busy"))?;
     desk.expect_silence()?;
 
-    // Half of it, and the rest before it is closed.
+    // Whole, but not closed: it may be written anew.
     let mut file = File::create(&path)?;
-    let text = note(7, "waiting");
-    file.write_all(&text.as_bytes()[..20])?;
+    file.write_all(note(7, "idle").as_bytes())?;
     desk.expect_silence()?;
-    file.write_all(&text.as_bytes()[20..])?;
+    file.set_len(0)?;
+    file.rewind()?;
+    file.write_all(note(7, "waiting").as_bytes())?;
     drop(file);
     ensure!(desk.next()? == noted(7, "waiting"));
 

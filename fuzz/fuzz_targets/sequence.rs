@@ -18,7 +18,8 @@ fuzz_target!(|bytes: &[u8]| {
     let agent = AGENTS[usize::from(*first) % AGENTS.len()].to_owned();
     let (project, directory) = (String::new(), String::new());
     let mut listener = Listener::default();
-    listener.hear(now, Fact::Started { process, parent: Pid(1), agent, project, directory });
+    let (parent, named_project) = (Pid(1), None);
+    listener.hear(now, Fact::Started { process, parent, agent, project, named_project, directory });
     let tty = Some(Tty { id: 1, name: "pts/1".to_owned() });
     listener.hear(now, Fact::Attached { process, tty });
     listener.hear(now, Fact::Output(process));

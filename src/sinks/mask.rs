@@ -14,7 +14,7 @@ pub(crate) fn mask(fact: &Fact, profile: Option<&Profile>) -> Fact {
         Fact::Started { process, parent, agent, .. } => {
             let (project, directory) = (String::new(), String::new());
             let (process, parent, agent) = (*process, *parent, agent.clone());
-            Fact::Started { process, parent, agent, project, directory }
+            Fact::Started { process, parent, agent, project, named_project: None, directory }
         }
         Fact::Sequence { tty, sequence: Sequence::Osc(osc) } => {
             Fact::Sequence { tty: *tty, sequence: Sequence::Osc(mask_osc(osc, profile)) }
@@ -36,6 +36,9 @@ pub(crate) fn mask(fact: &Fact, profile: Option<&Profile>) -> Fact {
         | Fact::Looked { .. }
         | Fact::ChildStarted { .. }
         | Fact::ChildExited { .. }
+        | Fact::Windows { .. }
+        | Fact::Hopped(_)
+        | Fact::BadgeRemoved(_)
         | Fact::Exited(_) => fact.clone(),
     }
 }
@@ -176,7 +179,8 @@ mod tests {
         let process = ProcessId { pid: Pid(5), started_at: BootTime::from_millis(1) };
         let [agent, project, directory] = ["claude", "shop", "/home/alice/shop"].map(String::from);
         let parent = Pid(1);
-        let started = Fact::Started { process, parent, agent, project, directory };
+        let started =
+            Fact::Started { process, parent, agent, project, named_project: None, directory };
         let Fact::Started { agent, project, directory, .. } = mask(&started, None) else {
             panic!("another fact")
         };

@@ -40,7 +40,7 @@ impl Desk {
         let model = network.run(ModelServer::start)?;
         let agent = kind.prepare(&user, agents, &model.url())?;
         let terminal = Tmux::start(&user, &network, &agent)?;
-        let screens = ScreenLog::start(Control::attach(&user)?);
+        let screens = ScreenLog::start(Control::attach(&user)?, model.is_busy());
         Ok(Self { kind, screens, terminal, model, _network: network, _user: user })
     }
 

@@ -196,6 +196,17 @@ impl Recorder {
     }
 }
 
+/// What `scripted_agent --truth` wrote: what was so from each moment on.
+pub fn read_truths(path: &Path) -> Result<Vec<(u64, &'static str)>> {
+    let text = std::fs::read_to_string(path)?;
+    let truth = |line: &str| {
+        let (at_ns, state) = line.split_once(' ')?;
+        let state = if state == "working" { "working" } else { "waiting" };
+        Some((at_ns.parse().ok()?, state))
+    };
+    text.lines().map(|line| truth(line).with_context(|| line.to_owned())).collect()
+}
+
 #[derive(Debug)]
 struct Running(Child);
 

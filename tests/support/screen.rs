@@ -39,10 +39,11 @@ struct State {
 }
 
 impl ScreenLog {
-    pub fn start(mut control: Control) -> Self {
+    /// Each screen is headed by what the model says then: a truth that no agent draws.
+    pub fn start(mut control: Control, is_busy: impl Fn() -> bool + Send + 'static) -> Self {
         let shared = Arc::new(Shared::default());
         let watched = Arc::clone(&shared);
-        let watcher = thread::spawn(move || watched.watch(&mut control));
+        let watcher = thread::spawn(move || watched.watch(&mut control, is_busy));
         Self { shared, watcher: Some(watcher) }
     }
 
@@ -104,10 +105,12 @@ impl Shared {
     }
 
     /// Ends with the log or with the terminal.
-    fn watch(&self, control: &mut Control) {
+    fn watch(&self, control: &mut Control, is_busy: impl Fn() -> bool) {
         while !self.lock().is_stopped {
             let at_ns = boot_time_ns();
-            let Ok(text) = control.screen() else { break };
+            let heading = if is_busy() { "model: busy" } else { "model: at rest" };
+            let Ok(screen) = control.screen() else { break };
+            let text = format!("{heading}\n{screen}");
             let mut state = self.lock();
             if state.shots.last().is_none_or(|last| last.text != text) {
                 state.shots.push(Shot { at_ns, text });

@@ -7,16 +7,23 @@ use super::{Turn, http::EventStream, script};
 
 pub(super) fn turn(body: &Value) -> Turn {
     let messages = body["messages"].as_array().map_or(&[][..], Vec::as_slice);
-    let of_person = messages.iter().rev().filter(|message| message["role"] == "user");
-    let prompt = of_person.map(text).find(|text| script::command(text).is_some());
+    let is_prompt =
+        |message: &Value| message["role"] == "user" && script::command(&text(message)).is_some();
+    let asked = messages.iter().rposition(is_prompt);
+    let later = asked.map_or(&[][..], |asked| &messages[asked..]);
     let tools = body["tools"].as_array().into_iter().flatten().filter_map(|tool| {
         let properties = &tool["input_schema"]["properties"];
         Some((tool["name"].as_str()?.to_owned(), properties.clone()))
     });
     Turn {
-        prompt: prompt.unwrap_or_default(),
+        prompt: asked.map(|asked| text(&messages[asked])).unwrap_or_default(),
         tools: tools.collect(),
-        tool_output: messages.last().and_then(tool_output),
+        tool_output: later.iter().rev().find_map(tool_output),
+        answers: later.iter().filter_map(tool_output).count(),
+        is_notice: later
+            .iter()
+            .skip(1)
+            .any(|message| text(message).contains("<task-notification>")),
     }
 }
 

@@ -5,7 +5,7 @@ use std::io::{BufRead, Read, Write};
 use std::net::TcpStream;
 
 use anyhow::{Context, Result, bail, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const MOST_HEAD: u64 = 64 * 1024;
 const MOST_BODY: u64 = 32 * 1024 * 1024;
@@ -74,11 +74,21 @@ fn read_chunks(stream: &mut impl BufRead) -> Result<Vec<u8>> {
     }
 }
 
-pub(super) fn reply(mut stream: &TcpStream, body: &Value) -> Result<()> {
+pub(super) fn reply(stream: &TcpStream, body: &Value) -> Result<()> {
+    send(stream, "200 OK", body)
+}
+
+/// `status` is a number and its words.
+pub(super) fn refuse(stream: &TcpStream, status: &str) -> Result<()> {
+    let error = json!({ "type": "api_error", "message": "not now" });
+    send(stream, status, &json!({ "type": "error", "error": error }))
+}
+
+fn send(mut stream: &TcpStream, status: &str, body: &Value) -> Result<()> {
     let body = body.to_string();
     write!(
         stream,
-        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
+        "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
          Connection: close\r\n\r\n{body}",
         body.len()
     )?;

@@ -15,7 +15,8 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
+use rustix::net::RecvFlags;
 use serde_json::{Value, json};
 
 use self::{
@@ -25,6 +26,15 @@ use self::{
 use super::boot_time_ns;
 
 const MOST_CONNECTIONS: usize = 64;
+/// How often a silent model looks whether the agent still listens.
+const PATIENCE_PERIOD: Duration = Duration::from_millis(50);
+/// How an outage shows, in turn.
+const REFUSALS: [Option<&str>; 4] = [
+    Some("500 Internal Server Error"),
+    None,
+    Some("529 Overloaded"),
+    Some("503 Service Unavailable"),
+];
 /// A client that neither sends nor takes bytes for so long has lost its thread.
 const SOCKET_BOUND: Duration = Duration::from_secs(60);
 
@@ -48,6 +58,15 @@ struct State {
     is_stopped: bool,
     connections: Vec<(TcpStream, JoinHandle<()>)>,
     journal: Vec<(u64, String)>,
+    outage: Option<Outage>,
+    is_busy: bool,
+}
+
+/// A time when the model cannot be reached.
+#[derive(Debug)]
+struct Outage {
+    began_ns: u64,
+    refused: usize,
 }
 
 impl ModelServer {
@@ -64,6 +83,13 @@ impl ModelServer {
     /// The base address for agents, without a path.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// Whether a turn is under way, seen from the model: from the first request to the words that
+    /// call no tool, or until the agent breaks off.
+    pub fn is_busy(&self) -> impl Fn() -> bool + Send + 'static {
+        let shared = Arc::clone(&self.shared);
+        move || shared.lock().is_busy
     }
 
     /// What was asked and answered, with times: for the report of a failure.
@@ -133,13 +159,13 @@ impl Shared {
             }
             ("POST", Some("messages")) => {
                 let turn = anthropic::turn(&request.body);
-                let events = EventStream::start(stream)?;
-                self.perform(&turn, anthropic::Voice::start(events, &request.body)?)
+                let Some(events) = self.open(stream, &turn)? else { return Ok(()) };
+                self.perform(&turn, stream, anthropic::Voice::start(events, &request.body)?)
             }
             ("POST", Some("responses")) => {
                 let turn = responses::turn(&request.body);
-                let events = EventStream::start(stream)?;
-                self.perform(&turn, responses::Voice::start(events)?)
+                let Some(events) = self.open(stream, &turn)? else { return Ok(()) };
+                self.perform(&turn, stream, responses::Voice::start(events)?)
             }
             ("POST", Some("count_tokens")) => http::reply(stream, &json!({ "input_tokens": 1000 })),
             ("GET", Some("models")) => {
@@ -149,28 +175,71 @@ impl Shared {
         }
     }
 
-    fn perform(&self, turn: &Turn, mut voice: impl Voice) -> Result<()> {
-        self.note(format!("asked: {turn}"));
-        for act in script::acts(turn) {
-            match act {
-                Act::Say(text) => voice.say(&text)?,
-                Act::Call { tool, arguments } => voice.call(&tool, &arguments)?,
-                Act::Pause(duration) => self.pause(duration)?,
-                Act::Ping => voice.ping()?,
-            }
+    /// Begins an answer, or refuses in one of the ways that real services have.
+    fn open<'a>(&self, stream: &'a TcpStream, turn: &Turn) -> Result<Option<EventStream<'a>>> {
+        let Some(number) = self.refusals(turn) else { return EventStream::start(stream).map(Some) };
+        let way = REFUSALS[number % REFUSALS.len()];
+        self.note(format!("refused by {way:?}: {turn}"));
+        self.lock().is_busy |= !turn.tools.is_empty();
+        // Without an answer the connection just ends.
+        if let Some(status) = way {
+            http::refuse(stream, status)?;
         }
-        voice.end()?;
+        Ok(None)
+    }
+
+    /// How often the model refused before, if it is to refuse now. One outage in a life: the first
+    /// request for it begins it.
+    fn refusals(&self, turn: &Turn) -> Option<usize> {
+        let Some(script::Command::Down(seconds)) = script::command(&turn.prompt) else {
+            return None;
+        };
+        let mut state = self.lock();
+        let now_ns = boot_time_ns();
+        let outage = state.outage.get_or_insert(Outage { began_ns: now_ns, refused: 0 });
+        outage.refused += 1;
+        let is_over = now_ns - outage.began_ns >= seconds * 1_000_000_000;
+        (!is_over).then(|| outage.refused - 1)
+    }
+
+    fn perform(&self, turn: &Turn, stream: &TcpStream, voice: impl Voice) -> Result<()> {
+        self.note(format!("asked: {turn}"));
+        let acts = script::acts(turn);
+        let calls = acts.iter().any(|act| matches!(act, Act::Call { .. }));
+        let is_turn = !turn.tools.is_empty();
+        self.lock().is_busy |= is_turn;
+        let said = self.speak(acts, stream, voice);
+        self.lock().is_busy &= !is_turn || (calls && said.is_ok());
+        said?;
         self.note(format!("answered: {turn}"));
         Ok(())
     }
 
-    /// Sleeps, but not past the end of the server.
-    fn pause(&self, duration: Duration) -> Result<()> {
+    fn speak(&self, acts: Vec<Act>, stream: &TcpStream, mut voice: impl Voice) -> Result<()> {
+        for act in acts {
+            match act {
+                Act::Say(text) => voice.say(&text)?,
+                Act::Call { tool, arguments } => voice.call(&tool, &arguments)?,
+                Act::Pause(duration) => self.pause(stream, duration)?,
+                Act::Ping => voice.ping()?,
+            }
+        }
+        voice.end()
+    }
+
+    /// Sleeps, but not past the end of the server or of the agent's patience.
+    fn pause(&self, stream: &TcpStream, mut left: Duration) -> Result<()> {
         let on = |state: &mut State| !state.is_stopped;
-        let waited = self.stopping.wait_timeout_while(self.lock(), duration, on);
-        let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        if state.is_stopped {
-            bail!("the test is over");
+        while !left.is_zero() {
+            let step = left.min(PATIENCE_PERIOD);
+            left -= step;
+            let waited = self.stopping.wait_timeout_while(self.lock(), step, on);
+            let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+            ensure!(!state.is_stopped, "the test is over");
+            drop(state);
+            let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+            let has_left = matches!(rustix::net::recv(stream, &mut [0; 1], flags), Ok((_, 0)));
+            ensure!(!has_left, "the agent hung up");
         }
         Ok(())
     }
@@ -186,11 +255,19 @@ struct Turn {
     tools: BTreeMap<String, Value>,
     /// What the tool gave that the model had called just before.
     tool_output: Option<String>,
+    /// How many tools have answered since the prompt.
+    answers: usize,
+    /// The agent speaks by itself: something in the background came to its end.
+    is_notice: bool,
 }
 
 impl std::fmt::Display for Turn {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let step = if self.tool_output.is_some() { ", after its tool" } else { "" };
+        let step = match (self.is_notice, self.answers) {
+            (true, _) => ", a notice".to_owned(),
+            (false, 0) => String::new(),
+            (false, answers) => format!(", after {answers} tools"),
+        };
         let tools = self.tools.keys().map(String::as_str).collect::<Vec<_>>().join(" ");
         write!(f, "{:?}{step} (tools: {tools})", script::command(&self.prompt))
     }

@@ -16,7 +16,9 @@ pub(super) fn turn(body: &Value) -> Turn {
     Turn {
         prompt: prompt.unwrap_or_default(),
         tools: tools.collect(),
-        tool_output: tool_output(items),
+        tool_output: tool_outputs(items).next().map(|item| item["output"].to_string()),
+        answers: tool_outputs(items).count(),
+        is_notice: false,
     }
 }
 
@@ -25,11 +27,10 @@ fn text(item: &Value) -> String {
     parts.filter_map(|part| part["text"].as_str()).collect::<Vec<_>>().join(" ")
 }
 
-/// The output of a tool, if none of the person's words came after it.
-fn tool_output(items: &[Value]) -> Option<String> {
+/// What tools gave since the person's last words, the newest first.
+fn tool_outputs(items: &[Value]) -> impl Iterator<Item = &Value> {
     let kind = |item: &&Value| item["type"].as_str().is_some_and(|kind| kind.ends_with("_output"));
-    let later = items.iter().rev().take_while(|item| item["role"] != "user");
-    later.clone().find(kind).map(|item| item["output"].to_string())
+    items.iter().rev().take_while(|item| item["role"] != "user").filter(kind)
 }
 
 /// One response being made: messages and calls, in the order they are said.

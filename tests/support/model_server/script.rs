@@ -8,11 +8,15 @@ use super::Turn;
 
 /// Before the first word. Real models never answer at once.
 const LATENCY: Duration = Duration::from_secs(2);
+/// Between the steps of a task.
+const STEP_LATENCY: Duration = Duration::from_millis(700);
+const STEP: &str = "sleep 0.3";
 const PING_PERIOD: Duration = Duration::from_secs(5);
 const WORD_PERIOD: Duration = Duration::from_millis(200);
 const WORDS: [&str; 8] = ["lorem ", "ipsum ", "dolor ", "sit ", "amet ", "sed ", "do ", "eiusmod "];
 /// The shell tools of the agents.
 const SHELLS: [&str; 5] = ["Bash", "exec_command", "bash", "run_shell_command", "shell"];
+const SUBAGENTS: [&str; 2] = ["Agent", "Task"];
 const QUESTIONS: [&str; 3] = ["AskUserQuestion", "request_user_input", "ask_user_question"];
 
 /// Durations are in seconds.
@@ -38,6 +42,14 @@ pub(super) enum Command {
     Permission,
     /// A question by the agent's question tool.
     Question,
+    /// The model cannot be reached, then words.
+    Down(u64),
+    /// So many quick commands that need no permission, one after another.
+    Steps(u64),
+    /// A command that prints so many numbers.
+    Flood(u64),
+    /// A subagent that runs a silent command.
+    Subagent(u64),
 }
 
 /// One step of an answer.
@@ -55,6 +67,7 @@ pub(super) fn command(prompt: &str) -> Option<Command> {
     let (inside, _) = rest.split_once(']')?;
     let mut words = inside.split(' ');
     let name = words.next()?;
+    // Or a number of things.
     let seconds = words.next().and_then(|word| word.parse().ok()).unwrap_or(10);
     Some(match name {
         "answer" => Command::Answer,
@@ -67,6 +80,10 @@ pub(super) fn command(prompt: &str) -> Option<Command> {
         "background" => Command::Background(seconds),
         "permission" => Command::Permission,
         "question" => Command::Question,
+        "down" => Command::Down(seconds),
+        "steps" => Command::Steps(seconds),
+        "flood" => Command::Flood(seconds),
+        "subagent" => Command::Subagent(seconds),
         _ => return None,
     })
 }
@@ -75,6 +92,9 @@ pub(super) fn acts(turn: &Turn) -> Vec<Act> {
     let Some(command) = command(&turn.prompt) else { return vec![say("Hello.")] };
     if turn.tools.is_empty() {
         return vec![say(r#"{"title":"scripted title","isNewTopic":false}"#)];
+    }
+    if turn.is_notice {
+        return vec![Act::Pause(LATENCY), say("What ran in the background is over.")];
     }
     if let Some(output) = &turn.tool_output {
         return acts_after_tool(turn, command, output);
@@ -115,7 +135,13 @@ pub(super) fn acts(turn: &Turn) -> Vec<Act> {
             let words = "I need a permission. ";
             vec![Act::Pause(LATENCY), say(words), shell(turn, "touch asked-for", Run::Asking)]
         }
-        Command::Question => vec![question(turn)],
+        Command::Question => vec![Act::Pause(LATENCY), question(turn)],
+        Command::Down(_) => vec![Act::Pause(LATENCY), say("The model is back.")],
+        Command::Steps(_) => vec![say("Many steps. "), shell(turn, STEP, Run::Plain)],
+        Command::Flood(numbers) => {
+            vec![say("A flood. "), shell(turn, &format!("seq {numbers}"), Run::Plain)]
+        }
+        Command::Subagent(seconds) => vec![Act::Pause(LATENCY), subagent(turn, seconds)],
     }
 }
 
@@ -129,6 +155,11 @@ fn acts_after_tool(turn: &Turn, command: Command, output: &str) -> Vec<Act> {
     {
         let arguments = json!({ "session_id": id, "chars": "", "yield_time_ms": 30_000 });
         return vec![Act::Call { tool: "write_stdin".to_owned(), arguments }];
+    }
+    if let Command::Steps(steps) = command
+        && (turn.answers as u64) < steps
+    {
+        return vec![Act::Pause(STEP_LATENCY), shell(turn, STEP, Run::Plain)];
     }
     vec![Act::Pause(LATENCY), say("Done after the tool.")]
 }
@@ -187,6 +218,19 @@ fn shell(turn: &Turn, line: &str, run: Run) -> Act {
         arguments["sandbox_permissions"] = json!("require_escalated");
         arguments["justification"] = json!("May I touch a file?");
     }
+    Act::Call { tool: tool.to_owned(), arguments }
+}
+
+/// A call of the tool that starts an agent below the agent.
+fn subagent(turn: &Turn, seconds: u64) -> Act {
+    let Some(tool) = SUBAGENTS.into_iter().find(|name| turn.tools.contains_key(*name)) else {
+        return say("I am alone.");
+    };
+    let arguments = json!({
+        "description": "a part of it",
+        "prompt": format!("your part [run {seconds}]"),
+        "subagent_type": "general-purpose",
+    });
     Act::Call { tool: tool.to_owned(), arguments }
 }
 
