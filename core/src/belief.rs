@@ -441,7 +441,7 @@ impl Belief {
 
     /// Whether this program would move if it worked. A look knows better.
     fn silence_tells(&self) -> bool {
-        self.animates() && !self.blocked.tells_both()
+        self.animates() && !self.blocked.is_away()
     }
 
     fn animates(&self) -> bool {

@@ -70,10 +70,10 @@ impl Blocked {
         self.block
     }
 
-    /// Whether looks tell when this program is busy, and not only when it is
-    /// not: then they weigh more than silence.
-    pub(crate) fn tells_both(&self) -> bool {
-        self.counts == Waits::Any && self.looked.is_some()
+    /// Whether the last look found it at something else than its terminal, and
+    /// that tells: then it is not at rest, however silent.
+    pub(crate) fn is_away(&self) -> bool {
+        self.counts == Waits::Any && self.looked.is_some_and(|looks| looks.waits.is_none())
     }
 
     /// Whether it sleeps for much more than its terminal, as far as is known.

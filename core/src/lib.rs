@@ -7,6 +7,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod alert;
 mod belief;
 mod blocked;
 mod board;
@@ -24,6 +25,10 @@ mod time;
 mod transcript;
 mod turn;
 
+pub use alert::{
+    Alert, AlertPolicy, Alerts, Change, Choice, ClosedBy, FocusRule, QuietHours, Repeat, TimeOfDay,
+    Urgency,
+};
 pub use blocked::Waits;
 pub use board::{Board, Row};
 pub use density::DensityRule;

@@ -182,8 +182,7 @@ fn movement_after_the_written_end_is_a_new_turn() {
     let claude = story.claude;
     story.prompt(10_000);
     story.entry(20_000, Entry::Ended);
-    story.teller.animate(19_000, 20_500, claude);
-    story.teller.expire(25_000);
+    story.teller.animate(20_200, 22_500, claude);
     assert_eq!(story.phase(), DONE, "the last picture of a turn is no new one");
     story.teller.animate(30_000, 33_000, claude);
     assert_eq!(story.phase(), Phase::Working, "it began without Enter");
@@ -265,6 +264,8 @@ fn an_unknown_status_leaves_the_rest_to_others() {
     story.note(30_000, "waiting", "dialog open");
     story.teller.expire(31_000);
     assert_eq!((story.phase(), story.row().since), (DONE, at(20_050)), "a menu changes nothing");
+    story.prompt(40_000);
+    assert_eq!(story.phase(), Phase::Working, "the transcript tells now");
 }
 
 #[test]
@@ -308,6 +309,7 @@ fn a_bell_shortens_the_proof_of_a_rest() {
 
     story.teller.animate(30_000, 40_000, claude);
     story.teller.osc(40_000, "777;notify;Claude Code;waiting");
+    assert_eq!(story.phase(), Phase::Working, "a call is no rest");
     story.teller.animate(40_050, 45_000, claude);
     assert_eq!(story.phase(), Phase::Working, "it goes on");
 
