@@ -1,5 +1,5 @@
 //! Golden boards: what `replay` shows of each recording in `tests/recordings`
-//! stands in a file beside it. A rule that changes any of it must say so:
+//! and its folders stands in a file beside it. A rule that changes any of it must say so:
 //! `UPDATE_BOARDS=1 cargo test --test recordings` writes them anew.
 
 use std::path::{Path, PathBuf};
@@ -11,13 +11,10 @@ use anyhow::{Context as _, Result, ensure};
 #[test]
 fn replays_show_the_golden_boards() -> Result<()> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recordings");
-    let mut recordings: Vec<PathBuf> = fs::read_dir(&folder)
-        .with_context(|| format!("cannot read {}", folder.display()))?
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.extension().is_some_and(|it| it == "gz" || it == "jsonl"))
-        .collect();
-    recordings.sort();
-    ensure!(!recordings.is_empty(), "there is no recording in {}", folder.display());
+    let mut recordings = Vec::new();
+    for folder in [folder.clone(), folder.join("reduced"), folder.join("misleading")] {
+        recordings.extend(list(&folder)?);
+    }
     let mut problems = Vec::new();
     for recording in recordings {
         let shown = replay(&recording)?;
@@ -33,6 +30,17 @@ fn replays_show_the_golden_boards() -> Result<()> {
     }
     ensure!(problems.is_empty(), "{}\nIf it is meant so: UPDATE_BOARDS=1", problems.join("\n"));
     Ok(())
+}
+
+fn list(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut recordings: Vec<PathBuf> = fs::read_dir(folder)
+        .with_context(|| format!("cannot read {}", folder.display()))?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|it| it == "gz" || it == "jsonl"))
+        .collect();
+    recordings.sort();
+    ensure!(!recordings.is_empty(), "there is no recording in {}", folder.display());
+    Ok(recordings)
 }
 
 fn replay(recording: &Path) -> Result<String> {

@@ -31,7 +31,10 @@ const AMOUNTS: usize = 2;
 fn no_score_is_worse_than_the_published_one() -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let page = root.join("docs/detection.md");
-    let mut problems = compare(&page, "own", &root.join("tests/recordings"))?;
+    let own = root.join("tests/recordings");
+    let mut problems = compare(&page, "own", &own)?;
+    problems.extend(compare(&page, "reduced", &own.join("reduced"))?);
+    problems.extend(compare(&page, "misleading", &own.join("misleading"))?);
     if let Some(folder) = env::var_os("RECORDINGS_DIR") {
         problems.extend(compare(&page, "shared", Path::new(&folder))?);
     }

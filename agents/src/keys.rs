@@ -5,7 +5,8 @@
 use std::time::Duration;
 
 use ebpf_ai_monitor_core::{
-    DensityRule, NotSessions, Profile, PromptSign, Reason, Says, Silence, TitleStart, Titles, Waits,
+    DensityRule, Greets, NotSessions, Profile, PromptSign, Reason, Says, Silence, TitleStart,
+    Titles, Waits,
 };
 
 use crate::document::{Read, Table, Value};
@@ -48,6 +49,13 @@ pub(crate) fn apply(mut file: Table<'_>, profile: &mut Profile) -> Read<()> {
     if let Some(value) = file.take("prompt") {
         profile.prompt =
             value.one_of(&[("none", PromptSign::None), ("paste-mode", PromptSign::PasteMode)])?;
+    }
+    if let Some(value) = file.take("greets") {
+        profile.greets = value.one_of(&[
+            ("nothing", Greets::Nothing),
+            ("note", Greets::Note),
+            ("sequence", Greets::Sequence),
+        ])?;
     }
     if let Some(value) = file.take("silence") {
         profile.silence =

@@ -12,7 +12,7 @@ mod transcripts;
 use std::path::{Path, PathBuf};
 
 use ebpf_ai_monitor_core::{
-    DensityRule, NotSessions, Profile, Profiles, PromptSign, Silence, Titles, Waits,
+    DensityRule, Greets, NotSessions, Profile, Profiles, PromptSign, Silence, Titles, Waits,
 };
 
 use crate::document::{Read, Value};
@@ -209,6 +209,7 @@ fn blank() -> Profile {
         density: DensityRule::default(),
         progress_lapses_after: None,
         prompt: PromptSign::None,
+        greets: Greets::Nothing,
         transcripts: None,
         notes: None,
     }

@@ -16,12 +16,14 @@ use std::time::Duration;
 use crate::blocked::{Block, Blocked};
 use crate::density::{Beginning, Density, Motion};
 use crate::evidence::{
-    Announcement, CONFIRM_WAITING, CONFIRM_WORKING, Evidence, Progress, Says, Status, parse,
+    Announcement, CONFIRM_NOTED_QUESTION, CONFIRM_NOTED_REST, CONFIRM_WAITING, CONFIRM_WORKING,
+    Evidence, Progress, Says, Status, parse,
 };
 use crate::redraw::{Drawn, Redraws};
 use crate::turn::{Turn, Verdict};
 use crate::{
-    BootTime, Entry, EvidenceSource, Input, Mode, Phase, Profile, PromptSign, Reason, Silence, Wait,
+    BootTime, Entry, EvidenceSource, Greets, Input, Mode, Phase, Profile, PromptSign, Reason,
+    Silence, Wait,
 };
 
 /// A turn that ends so close to Esc or Ctrl-C was interrupted.
@@ -51,7 +53,8 @@ pub(crate) struct Belief {
     decided_by: BootTime,
     status: Option<Announced>,
     note: Option<Announced>,
-    has_noted: bool,
+    /// It has said something of its own, so it takes prompts.
+    has_greeted: bool,
     prompt: Option<Announced>,
     title: Option<Announced>,
     progress: Option<Announced>,
@@ -126,7 +129,7 @@ impl Belief {
             decided_by: at,
             status: None,
             note: None,
-            has_noted: false,
+            has_greeted: false,
             prompt: None,
             title: None,
             progress: None,
@@ -176,9 +179,14 @@ impl Belief {
         self.blocked.touch(at);
         // In a paste Enter is part of the text.
         let is_alone = input.enter && input.bytes == 1;
-        self.redraws.input(at, is_alone, input.escape || input.interrupt);
+        // Who has typed nothing yet answers a dialog.
+        let sends = is_alone && (self.draft > 0 || self.has_worked);
+        self.redraws.input(at, sends, input.escape || input.interrupt);
         self.typed_at = Some(at);
-        self.draft = self.draft.saturating_add(input.bytes);
+        // The terminal's own answers come with its focus.
+        if !input.focus_in && !input.focus_out {
+            self.draft = self.draft.saturating_add(input.bytes);
+        }
         if input.enter {
             self.entered_at = Some(at);
             if std::mem::take(&mut self.draft) > 1 {
@@ -223,7 +231,7 @@ impl Belief {
 
     /// The agent wrote down its status.
     pub(crate) fn hear_note(&mut self, at: BootTime, status: &str, detail: &str) {
-        self.has_noted = true;
+        self.has_greeted = true;
         let says = self.profile.notes.as_ref().and_then(|notes| notes.read(status, detail));
         self.note = says.map(|says| {
             let heard = Announced::new(EvidenceSource::Note, at, says, self.note);
@@ -260,8 +268,12 @@ impl Belief {
     /// Takes in the text of an OSC sequence.
     pub(crate) fn hear_osc(&mut self, at: BootTime, osc: &str) {
         match parse(osc) {
-            Some(Announcement::Status(status)) => self.hear_status(at, status),
+            Some(Announcement::Status(status)) => {
+                self.has_greeted = true;
+                self.hear_status(at, status);
+            }
             Some(Announcement::Title(title)) => {
+                self.has_greeted = true;
                 if let Some(says) = self.profile.titles.read(title) {
                     let heard = Announced::new(EvidenceSource::Title, at, says, self.title);
                     let lapse = self.profile.titles.lapses_after;
@@ -503,10 +515,14 @@ impl Belief {
         }
     }
 
-    /// It keeps a note once it takes prompts, and has not written any.
+    /// It greets once it takes prompts, and has not done so.
     fn is_starting(&self) -> bool {
-        let keeps_note = self.profile.notes.is_some();
-        keeps_note && !self.has_noted && !self.has_worked && self.beginning == Beginning::Fresh
+        let greets = match self.profile.greets {
+            Greets::Nothing => false,
+            Greets::Note => self.profile.notes.is_some(),
+            Greets::Sequence => true,
+        };
+        greets && !self.has_greeted && !self.has_worked && self.beginning == Beginning::Fresh
     }
 
     fn is_interrupt(&self, ended_at: BootTime) -> bool {
@@ -529,9 +545,14 @@ impl Announced {
     }
 
     fn confirmed_at(self) -> BootTime {
+        let is_note = self.source == EvidenceSource::Note;
         self.since
             + match self.says {
                 Says::Working => CONFIRM_WORKING,
+                Says::Waiting(Reason::Permission | Reason::Question) if is_note => {
+                    CONFIRM_NOTED_QUESTION
+                }
+                Says::Waiting(_) if is_note => CONFIRM_NOTED_REST,
                 Says::Waiting(_) => CONFIRM_WAITING,
             }
     }

@@ -13,6 +13,11 @@ use crate::{BootTime, Reason};
 /// person in vain, so it has to stand for longer.
 pub(crate) const CONFIRM_WORKING: Duration = Duration::from_millis(50);
 pub(crate) const CONFIRM_WAITING: Duration = Duration::from_millis(70);
+/// A note of rest stands for 90 ms between a subagent's end and the next step.
+pub(crate) const CONFIRM_NOTED_REST: Duration = Duration::from_millis(150);
+/// A note of a question stands for up to 250 ms where a program of the person's
+/// answers it.
+pub(crate) const CONFIRM_NOTED_QUESTION: Duration = Duration::from_millis(500);
 
 /// Where a belief comes from, best first.
 ///

@@ -38,7 +38,9 @@ pub use locate::{Hop, HopKind, Located, Pane, Place, Sight, Step, Viewer, Window
 pub use model::{Model, ProjectSource};
 pub use phase::{Phase, Reason};
 pub use process::{Command, Pid, ProcessId};
-pub use profile::{NotSessions, Profile, Profiles, PromptSign, Silence, TitleStart, Titles};
+pub use profile::{
+    Greets, NotSessions, Profile, Profiles, PromptSign, Silence, TitleStart, Titles,
+};
 pub use session::{Owner, SessionId, Tty};
 pub use time::BootTime;
 pub use transcript::{Entry, Mark, MarkText, NoteRule, Notes, Transcripts};

@@ -49,6 +49,7 @@ pub struct Profile {
     pub titles: Titles,
     pub waits: Waits,
     pub prompt: PromptSign,
+    pub greets: Greets,
     pub silence: Silence,
     pub density: DensityRule,
     /// A progress bar that stands still on a screen that does, for so long,
@@ -98,6 +99,17 @@ pub enum PromptSign {
     /// Bracketed paste is on for the prompt only, as readline and
     /// `prompt_toolkit` have it: a pasted line must not be entered by itself.
     PasteMode,
+}
+
+/// How an agent tells that it takes prompts. Until then it starts up: it loads,
+/// or asks whether to trust the folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Greets {
+    Nothing,
+    /// It writes its note, and the title where that is on.
+    Note,
+    /// It sends its title or its status.
+    Sequence,
 }
 
 /// What it means that an agent's screen does not move and never did.
@@ -304,6 +316,7 @@ mod tests {
             density: DensityRule::default(),
             progress_lapses_after: None,
             prompt: PromptSign::None,
+            greets: Greets::Nothing,
             transcripts: None,
             notes: None,
         }

@@ -77,6 +77,7 @@ impl Story {
         let mut teller = Teller::new(&["codex"], Duration::from_secs(1));
         teller.start(1_000, codex_id(), "codex");
         teller.output(1_100, codex_id());
+        teller.tell(1_150, common::titled(1, "0;project"));
         let owner = Owner { process: agent(FOOT, 10), comm: "foot".to_owned(), ancestors: vec![] };
         teller.tell(1_200, Fact::Owned { tty: 1, owner });
         let (changes, witness) = (Vec::new(), Witness::default());

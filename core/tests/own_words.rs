@@ -231,25 +231,42 @@ fn a_transcript_belongs_to_who_pressed_enter() {
 fn a_note_says_it_all() {
     let mut story = claude();
     story.note(10_000, "idle", "");
-    story.teller.expire(10_100);
+    story.teller.expire(10_150);
     assert_eq!((story.phase(), story.row().evidence), (WAITING, Some(EvidenceSource::Note)));
     story.note(20_000, "busy", "");
     story.teller.expire(20_050);
     assert_eq!((story.phase(), story.row().since), (Phase::Working, at(20_000)));
     assert_eq!(story.row().evidence, Some(EvidenceSource::Note));
     story.note(30_000, "waiting", "permission prompt");
-    story.teller.expire(30_100);
-    assert_eq!(story.phase(), ASKS);
+    story.teller.expire(30_500);
+    assert_eq!((story.phase(), story.row().since), (ASKS, at(30_000)));
     story.note(40_000, "busy", "");
     story.teller.expire(40_050);
     story.note(50_000, "waiting", "input needed");
-    story.teller.expire(50_100);
+    story.teller.expire(50_500);
     assert_eq!(story.phase(), Phase::Waiting(Reason::Question));
     story.note(60_000, "busy", "");
     story.teller.expire(60_050);
     story.note(70_000, "idle", "");
-    story.teller.expire(70_100);
+    story.teller.expire(70_150);
     assert_eq!(story.phase(), DONE);
+}
+
+#[test]
+fn a_note_that_is_taken_back_at_once_calls_nobody() {
+    let mut story = claude();
+    story.note(10_000, "busy", "");
+    story.teller.expire(10_050);
+    for (begins, status, detail, lasts) in
+        [(20_000, "waiting", "permission prompt", 499), (30_000, "idle", "", 149)]
+    {
+        story.note(begins, status, detail);
+        story.teller.expire(begins + lasts);
+        assert_eq!(story.phase(), Phase::Working, "{status}");
+        story.note(begins + lasts, "busy", "");
+        story.teller.expire(begins + 9_000);
+        assert_eq!((story.phase(), story.row().since), (Phase::Working, at(10_000)), "{status}");
+    }
 }
 
 #[test]
@@ -369,8 +386,10 @@ fn a_silent_agent_is_followed_by_its_big_redraws() {
     redraw(&mut story, 10_050);
     story.teller.expire(12_000);
     assert_eq!(story.phase(), STARTS, "a menu");
-    story.teller.input(20_000, ENTER);
-    redraw(&mut story, 20_100);
+    story.teller.input(13_000, Input { escape: true, ..KEY });
+    story.teller.input(20_000, KEY);
+    story.teller.input(20_500, ENTER);
+    redraw(&mut story, 20_600);
     assert_eq!(
         (story.phase(), story.row().evidence),
         (Phase::Working, Some(EvidenceSource::Redraw))
@@ -419,4 +438,23 @@ fn a_question_before_the_first_prompt_is_a_start_up() {
     blind.quiet(2_200, claude, 2_000);
     blind.expire(9_000);
     assert_eq!(blind.phase(claude), Some(WAITING), "who reads no notes misses none");
+}
+
+#[test]
+fn an_answer_to_a_dialog_before_the_first_prompt_is_no_work() {
+    let mut teller = Teller::new(&["codex"], Duration::from_secs(1));
+    let codex = agent(7, 1_000);
+    teller.start(1_000, codex, "codex");
+    teller.input(1_100, Input { bytes: 16, focus_in: true, ..KEY });
+    teller.output(2_000, codex);
+    teller.expire(9_000);
+    assert_eq!(teller.phase(codex), Some(STARTS), "it has sent nothing");
+    teller.input(10_000, ENTER);
+    teller.output(10_050, codex);
+    teller.tell(10_050, Fact::Redrawn { tty: 1 });
+    teller.expire(12_000);
+    assert_eq!(teller.phase(codex), Some(STARTS), "nothing was typed");
+    teller.osc(12_000, "0;proj");
+    teller.expire(13_000);
+    assert_eq!(teller.phase(codex), Some(WAITING), "it has a title, so it takes prompts");
 }

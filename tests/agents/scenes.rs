@@ -192,8 +192,7 @@ pub(crate) const CLAUDE_TRAPS: &[Scene] = &[
 pub(crate) const HOOKED: &[Scene] = &[START, HOOK, EXIT];
 
 pub(crate) const CODEX_TRAPS: &[Scene] = &[
-    // To be tightened: the monitor gives `unknown` here, not yet `start-up`.
-    Scene { reason: "", ..TRUST_DIALOG },
+    TRUST_DIALOG,
     TRUSTED,
     API_DOWN,
     STEPS,
