@@ -15,7 +15,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::privileges;
 use crate::runtime_dir::RuntimeDir;
-use crate::sinks::{Handle, Sink, facts::Facts, journal::Journal, socket::Socket};
+use crate::sinks::{Handle, Sink, facts::Facts, journal::Journal, mask::mask, socket::Socket};
 use crate::sources::kernel::{Kernel, QuietTimer};
 use crate::sources::login::Logins;
 use crate::sources::transcripts::WrittenFiles;
@@ -177,7 +177,7 @@ fn draw(
         let patience = model.next_deadline().map(|deadline| deadline.since(boot_time()));
         let told = match facts.recv_timeout(patience.unwrap_or(Duration::MAX)) {
             Ok(Dated { at, fact }) => {
-                debug!("{fact:?}");
+                debug!("{:?}", mask(&fact, None));
                 let listened = teller.filter(|teller| teller.has_readers());
                 let told = listened.map(|teller| (teller, at, fact.clone()));
                 model.apply(at, fact);

@@ -215,6 +215,11 @@ fn facts_are_masked_and_end_with_ctrl_c() -> Result<()> {
     for word in ["Secret", "secret", "plan", scene.user.name()] {
         assert!(!told.contains(word), "{word} has left the daemon: {told}");
     }
+    let log = scene.monitor.log().join("\n");
+    assert!(log.contains("Sequence"), "{log}");
+    for word in ["Secret", "secret", "plan"] {
+        assert!(!log.contains(word), "{word} is in the log: {log}");
+    }
     let has = |key: &str, expected: &str| recorded.iter().any(|line| line[key] == expected);
     for osc in ["0;✳ xxxxxx xxxx x", "9;xx xxxxxx", "9;4;3", "7501;state=working:xxx=xxxxxx"] {
         assert!(has("osc", osc), "{osc}: {told}");

@@ -8,7 +8,7 @@ use ebpf_ai_monitor_core::Board;
 pub(crate) mod facts;
 pub(crate) mod journal;
 mod line_socket;
-mod mask;
+pub(crate) mod mask;
 pub(crate) mod socket;
 
 /// What others may tell a sink that has a thread of its own.
