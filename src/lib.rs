@@ -10,4 +10,5 @@ pub mod protocol;
 mod runtime_dir;
 mod sinks;
 pub mod sources;
+mod tmux;
 mod tui;

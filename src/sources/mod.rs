@@ -5,6 +5,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use ebpf_ai_monitor_core::{BootTime, Fact};
 use rustix::time::{ClockId, clock_gettime};
 
+pub(crate) mod hops;
 pub mod kernel;
 pub(crate) mod login;
 pub mod replay;
