@@ -7,6 +7,7 @@ mod daemon;
 mod privileges;
 mod proc;
 pub mod protocol;
+mod reach;
 mod runtime_dir;
 mod sinks;
 pub mod sources;

@@ -9,6 +9,7 @@ pub(crate) mod hops;
 pub mod kernel;
 pub(crate) mod login;
 pub mod replay;
+pub(crate) mod sway;
 pub mod transcripts;
 
 /// Facts that may queue before a source has to wait. A full queue slows the

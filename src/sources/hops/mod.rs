@@ -2,7 +2,6 @@
 //! that they hold are shown. The daemon says which holders are of interest;
 //! one thread waits for all of them at once, and tells what changed.
 
-mod client;
 mod others;
 mod panes;
 mod terminals;
@@ -251,7 +250,7 @@ impl Watch {
                 Err(error) => warn!("{error:#}; screen's clients are seen late"),
             }
         }
-        for signs in &self.signs {
+        if let Some(signs) = &self.signs {
             may_change.iter().for_each(|pid| signs.add(*pid));
         }
     }

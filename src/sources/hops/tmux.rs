@@ -11,8 +11,8 @@ use anyhow::{Context as _, bail};
 use ebpf_ai_monitor_core::{Hop, HopKind, Owner, Pane, Pid};
 use tracing::{debug, info, warn};
 
-use super::client::Client;
 use super::{panes, terminals};
+use crate::tmux::Client;
 use crate::{proc, tmux};
 
 /// tmux answers in a tenth of a millisecond.

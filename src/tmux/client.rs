@@ -2,7 +2,7 @@
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 
 use anyhow::{Context as _, bail};
 use rustix::fs::{OFlags, fcntl_setfl};
@@ -11,7 +11,7 @@ use rustix::fs::{OFlags, fcntl_setfl};
 const LONGEST_LINE: usize = 64 * 1024;
 
 #[derive(Debug)]
-pub(super) struct Client {
+pub(crate) struct Client {
     child: Child,
     questions: ChildStdin,
     answers: ChildStdout,
@@ -21,13 +21,13 @@ pub(super) struct Client {
 
 /// What there is to read now.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Heard {
-    pub(super) lines: Vec<String>,
-    pub(super) is_over: bool,
+pub(crate) struct Heard {
+    pub(crate) lines: Vec<String>,
+    pub(crate) is_over: bool,
 }
 
 impl Client {
-    pub(super) fn start(command: &mut Command) -> anyhow::Result<Self> {
+    pub(crate) fn start(command: &mut Command) -> anyhow::Result<Self> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().context("cannot start tmux")?;
         let pipes = child.stdin.take().zip(child.stdout.take());
@@ -39,13 +39,13 @@ impl Client {
     }
 
     /// Never waits: a server that does not read what it is asked is no good.
-    pub(super) fn ask(&mut self, line: &str) -> anyhow::Result<()> {
+    pub(crate) fn ask(&mut self, line: &str) -> anyhow::Result<()> {
         self.questions.write_all(line.as_bytes()).context("tmux does not listen")
     }
 
     /// Never waits. One read at a time, so that one server cannot keep us from
     /// the others.
-    pub(super) fn hear(&mut self) -> anyhow::Result<Heard> {
+    pub(crate) fn hear(&mut self) -> anyhow::Result<Heard> {
         let mut buffer = [0; 64 * 1024];
         let mut heard = Heard::default();
         let read = match self.answers.read(&mut buffer) {
@@ -73,6 +73,13 @@ impl Client {
             bail!("tmux sends a line without an end");
         }
         Ok(heard)
+    }
+}
+
+impl Client {
+    /// After all was heard: how it ended.
+    pub(crate) fn end(mut self) -> anyhow::Result<ExitStatus> {
+        self.child.wait().context("cannot wait for tmux")
     }
 }
 
