@@ -50,6 +50,8 @@ enum Command {
     List(ViewArgs),
     /// Say how the state of a session is known: all evidence, best first
     Explain(ExplainArgs),
+    /// Go to a session: to its window, and to its pane in tmux
+    Focus(FocusArgs),
     /// Write what the daemon sees of a session to a file, for `replay` and `score`
     Record(RecordArgs),
     /// Show what the boards would have been during a recording
@@ -139,6 +141,27 @@ Examples:
 The first source that is trusted decides. `outranked`: another decides;
 `unconfirmed`: said a moment ago; `untrusted`: it has never told of work;
 `doubted`: output went unseen since; `lapsed`: not repeated for too long.";
+
+#[derive(Debug, Args)]
+#[command(after_help = FOCUS_EXAMPLES)]
+struct FocusArgs {
+    /// A PID, a terminal like pts/4, or an agent of which only one runs
+    /// [default: the session that has called for you the longest]
+    #[arg(value_name = "SESSION")]
+    session: Option<String>,
+
+    #[command(flatten)]
+    view: ViewArgs,
+}
+
+const FOCUS_EXAMPLES: &str = "\
+Examples:
+  ebpf-ai-monitor focus                 who has called for you the longest
+  ebpf-ai-monitor focus pts/4           the one on this terminal
+  bindsym $mod+a exec ebpf-ai-monitor focus
+
+Fails, with the reason, where the session is in no window, or in one of
+several and nobody knows in which; a pane in tmux is chosen even then.";
 
 #[derive(Debug, Args)]
 #[command(after_help = RECORD_EXAMPLES)]
@@ -284,6 +307,11 @@ pub fn main() -> ExitCode {
         Command::Explain(ExplainArgs { of, view }) => {
             let dirs = client_dirs(view.runtime_dir);
             commands::explain(&dirs, of.session.as_deref(), view.json.into())
+        }
+        Command::Focus(FocusArgs { session, view }) => {
+            let desktop = view.runtime_dir.clone().map_or(RuntimeDir::Default, RuntimeDir::At);
+            let dirs = client_dirs(view.runtime_dir);
+            commands::focus(&dirs, &desktop, session.as_deref(), view.json.into())
         }
         Command::Record(args) => {
             let (session, file, name) = (args.of.session, args.output, args.name);

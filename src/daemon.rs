@@ -16,6 +16,7 @@ use tracing::{debug, error, info, warn};
 use crate::privileges;
 use crate::runtime_dir::RuntimeDir;
 use crate::sinks::{Handle, Sink, facts::Facts, journal::Journal, mask::mask, socket::Socket};
+use crate::sources::hops::Hops;
 use crate::sources::kernel::{Kernel, QuietTimer};
 use crate::sources::login::Logins;
 use crate::sources::transcripts::WrittenFiles;
@@ -96,6 +97,7 @@ pub(crate) fn run(settings: Settings) -> anyhow::Result<()> {
     {
         warn!("transcripts: {error:#}; going on without");
     }
+    let hops = Hops::start(Arc::downgrade(&inbox))?;
     thread::Builder::new().name("kernel".into()).spawn(move || {
         if let Err(error) = kernel.run(&inbox) {
             error!("kernel: {error:#}");
@@ -109,7 +111,8 @@ pub(crate) fn run(settings: Settings) -> anyhow::Result<()> {
     if let Err(error) = sd_notify::notify(&[NotifyState::Ready]) {
         warn!("cannot tell systemd that we are ready: {error}");
     }
-    draw(&facts, Model::new(profiles, settings.threshold), &mut sinks, teller.as_ref())
+    let model = Model::new(profiles, settings.threshold);
+    draw(&facts, model, hops, &mut sinks, teller.as_ref())
 }
 
 /// What must hold before anything is loaded, each with what to do about it.
@@ -169,6 +172,7 @@ fn read_transcripts(
 fn draw(
     facts: &Receiver<Dated>,
     mut model: Model,
+    mut hops: Hops,
     sinks: &mut [Box<dyn Sink>],
     teller: Option<&Facts>,
 ) -> anyhow::Result<()> {
@@ -187,6 +191,7 @@ fn draw(
             Err(RecvTimeoutError::Disconnected) => bail!("the kernel source has stopped"),
         };
         model.expire(boot_time());
+        hops.want(model.holders());
 
         let board = model.board();
         if let Some((teller, at, fact)) = told

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use ebpf_ai_monitor_core::{Command, Pid};
+use ebpf_ai_monitor_core::{BootTime, Command, Pid};
 
 /// How far up a project's root is looked for, and a process's ancestors.
 const MAX_DEPTH: usize = 64;
@@ -30,10 +30,62 @@ pub(crate) fn ancestors(pid: Pid) -> Vec<Pid> {
 }
 
 fn parent(pid: Pid) -> Option<Pid> {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.0)).ok()?;
-    // The name before it is in brackets and may hold some itself.
-    let fields = stat.get(stat.rfind(')')? + 1..)?;
-    fields.split_whitespace().nth(1)?.parse().ok().map(Pid)
+    stat(pid).map(|stat| stat.parent)
+}
+
+/// What `/proc/PID/stat` tells, to everybody, of any process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Stat {
+    pub(crate) comm: String,
+    pub(crate) parent: Pid,
+    pub(crate) is_in_foreground: bool,
+    /// The number of its controlling terminal, if that is a `pts`.
+    pub(crate) pts: Option<u32>,
+    pub(crate) started: Tick,
+}
+
+/// When a process started. The kernel tells /proc no better than this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Tick(u64);
+
+impl Tick {
+    const NANOS: u64 = 10_000_000;
+
+    pub(crate) fn of(moment: BootTime) -> Self {
+        Self(moment.as_nanos() / Self::NANOS)
+    }
+
+    pub(crate) fn begin(self) -> BootTime {
+        BootTime::from_nanos(self.0.saturating_mul(Self::NANOS))
+    }
+}
+
+pub(crate) fn stat(pid: Pid) -> Option<Stat> {
+    let text = fs::read(format!("/proc/{}/stat", pid.0)).ok()?;
+    parse_stat(&String::from_utf8_lossy(&text))
+}
+
+fn parse_stat(text: &str) -> Option<Stat> {
+    // The name is in brackets and may hold some itself.
+    let (name, fields) = text.rsplit_once(')')?;
+    let fields: Vec<&str> = fields.split_whitespace().collect();
+    let number = |index: usize| fields.get(index)?.parse::<i64>().ok();
+    let device = u32::try_from(number(4)?).ok()?;
+    let (group, foreground) = (number(2)?, number(5)?);
+    Some(Stat {
+        comm: name.split_once('(')?.1.to_owned(),
+        parent: Pid(u32::try_from(number(1)?).ok()?),
+        is_in_foreground: group == foreground,
+        pts: pts_of(device),
+        started: Tick(u64::try_from(number(19)?).ok()?),
+    })
+}
+
+/// The kernel packs a device's number so (`new_encode_dev`), and gives the
+/// majors 136 to 143 to the slaves of ptys.
+fn pts_of(device: u32) -> Option<u32> {
+    let (major, minor) = (device >> 8 & 0xfff, device & 0xff | device >> 12 & 0xfff00);
+    (136..=143).contains(&major).then(|| (major - 136 << 20) + minor)
 }
 
 /// A variable of the environment that the program was started with.
@@ -66,4 +118,21 @@ fn base_name(path: &Path) -> Option<String> {
     let name = path.file_name()?.as_bytes();
     let name = name.strip_suffix(b" (deleted)").unwrap_or(name);
     Some(String::from_utf8_lossy(name).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_brackets_and_blanks_confuses_nobody() {
+        let text =
+            "77 (tmux: server) 9) S 1 77 77 34819 77 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4711 1";
+        let stat = parse_stat(text).unwrap();
+        assert_eq!(stat.comm, "tmux: server) 9");
+        assert_eq!((stat.parent, stat.pts, stat.is_in_foreground), (Pid(1), Some(3), true));
+        assert_eq!(stat.started.begin(), BootTime::from_nanos(47_110_000_000));
+        assert_eq!(Tick::of(BootTime::from_nanos(47_119_999_999)), stat.started);
+        assert_eq!(parse_stat("77 (tmux"), None);
+    }
 }

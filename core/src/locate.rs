@@ -82,7 +82,8 @@ pub enum Place {
     #[default]
     Nowhere,
     One(WindowId),
-    /// In each of these: several clients look at it.
+    /// In each of these: several clients look at it. To the first lead
+    /// [`Located::steps`].
     Several(Vec<WindowId>),
     /// In one of these, and nobody knows in which.
     AnyOf(Vec<WindowId>),
@@ -201,6 +202,12 @@ impl Map {
         let best = ways.iter().find(has_focus);
         let best = best.or_else(|| ways.iter().find(|way| !way.windows.is_empty()));
         let best = best.or_else(|| ways.first());
+        let mut place = place;
+        if let (Place::Several(windows), Some([window])) =
+            (&mut place, best.map(|way| way.windows.as_slice()))
+        {
+            windows.sort_by_key(|it| it != window);
+        }
         let mut steps = best.map(|way| way.steps.clone()).unwrap_or_default();
         steps.reverse();
         let marked = |window: &&Window| place.certain().contains(&window.id);

@@ -3,6 +3,7 @@
 
 mod agents;
 mod explain;
+mod focus;
 mod list;
 mod record;
 mod replay;
@@ -13,6 +14,7 @@ mod watch;
 
 pub(crate) use agents::agents;
 pub(crate) use explain::explain;
+pub(crate) use focus::focus;
 pub(crate) use list::list;
 pub(crate) use record::{Order, record};
 pub(crate) use replay::replay;

@@ -5,9 +5,11 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use ebpf_ai_monitor_core::{BootTime, Fact};
 use rustix::time::{ClockId, clock_gettime};
 
+pub(crate) mod hops;
 pub mod kernel;
 pub(crate) mod login;
 pub mod replay;
+pub(crate) mod sway;
 pub mod transcripts;
 
 /// Facts that may queue before a source has to wait. A full queue slows the

@@ -3,9 +3,11 @@
 #![allow(dead_code, unreachable_pub, reason = "several test crates share this, each uses a part")]
 
 pub mod agent;
+pub mod board;
 pub mod desk;
 pub mod model_server;
 pub mod monitor;
+pub mod mux;
 pub mod netns;
 pub mod pty;
 pub mod screen;

@@ -1,0 +1,134 @@
+//! Which terminals a process holds, and by which socket it is found: read from
+//! its open files, so only of the user's own processes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use ebpf_ai_monitor_core::{Owner, Pid, ProcessId};
+
+use crate::proc;
+
+/// A socket that takes connections: `__SO_ACCEPTCON` in `/proc/net/unix`.
+const LISTENS: &[u8] = b"00010000";
+
+/// Ends of ptys that a process has open, by their numbers.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Held {
+    pub(super) masters: BTreeSet<u32>,
+    pub(super) slaves: BTreeSet<u32>,
+}
+
+/// `None` where its files are not for us to see.
+pub(super) fn held_by(pid: Pid) -> Option<Held> {
+    let mut held = Held::default();
+    for (number, target) in open_files(pid)? {
+        if is_master(pid, &number, &target) {
+            held.masters.extend(master_of(pid, &number));
+        } else if let Ok(slave) = target.strip_prefix("/dev/pts") {
+            held.slaves.extend(slave.to_str().and_then(|it| it.parse::<u32>().ok()));
+        }
+    }
+    Some(held)
+}
+
+/// Who holds the master of this terminal. `near` is a process on it, whose
+/// ancestors are the likely ones.
+pub(super) fn owner_of(tty: &str, near: Pid) -> Option<Owner> {
+    let pts = tty.strip_prefix("pts/")?.parse().ok()?;
+    let holds = |pid: &Pid| {
+        let files = open_files(*pid).unwrap_or_default();
+        let mut masters = files.iter().filter(|(number, target)| is_master(*pid, number, target));
+        masters.any(|(number, _)| master_of(*pid, number) == Some(pts))
+    };
+    // What it started while it held the terminal may hold it too.
+    let eldest = |pids: Vec<Pid>| {
+        let found = pids.into_iter().filter(holds);
+        found.filter_map(|pid| Some((proc::stat(pid)?, pid))).min_by_key(|(stat, _)| stat.started)
+    };
+    let (stat, pid) = eldest(proc::ancestors(near)).or_else(|| eldest(all_processes()))?;
+    Some(Owner {
+        process: ProcessId { pid, started_at: stat.started.begin() },
+        comm: stat.comm,
+        ancestors: proc::ancestors(pid),
+    })
+}
+
+/// The path of the socket on which a process takes connections.
+pub(super) fn listening_socket(pid: Pid) -> Option<PathBuf> {
+    let files = open_files(pid)?;
+    let inodes: BTreeSet<&[u8]> = files
+        .iter()
+        .filter_map(|(_, target)| {
+            target.as_os_str().as_bytes().strip_prefix(b"socket:[")?.strip_suffix(b"]")
+        })
+        .collect();
+    let sockets = fs::read(format!("/proc/{}/net/unix", pid.0)).ok()?;
+    let path = sockets.split(|&byte| byte == b'\n').find_map(|line| {
+        let (flags, inode, path) = parse_socket(line)?;
+        (flags == LISTENS && inodes.contains(inode)).then(|| OsString::from_vec(path.to_vec()))
+    })?;
+    // A relative path begins where the process was then, most likely still is.
+    proc::directory(pid).map(|directory| directory.join(path))
+}
+
+/// `Num: RefCount Protocol Flags Type St Inode Path`; the path may hold blanks,
+/// and those of abstract sockets begin with `@`.
+fn parse_socket(line: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+    let mut rest = line;
+    let mut fields = [&line[..0]; 7];
+    for field in &mut fields {
+        rest = rest.trim_ascii_start();
+        let end = rest.iter().position(|&byte| byte == b' ')?;
+        (*field, rest) = rest.split_at(end);
+    }
+    let path = rest.strip_prefix(b" ")?;
+    (!path.is_empty() && !path.starts_with(b"@")).then_some((fields[3], fields[6], path))
+}
+
+fn all_processes() -> Vec<Pid> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).map(Pid).collect()
+}
+
+fn open_files(pid: Pid) -> Option<BTreeMap<OsString, PathBuf>> {
+    let entries = fs::read_dir(format!("/proc/{}/fd", pid.0)).ok()?;
+    let target = |entry: fs::DirEntry| Some((entry.file_name(), fs::read_link(entry.path()).ok()?));
+    Some(entries.flatten().filter_map(target).collect())
+}
+
+/// A master of our own devpts: those of containers have numbers of their own.
+fn is_master(pid: Pid, number: &OsString, target: &Path) -> bool {
+    let device = |path: &Path| fs::metadata(path).ok().map(|it| (it.dev(), it.ino()));
+    let file = Path::new("/proc").join(pid.0.to_string()).join("fd").join(number);
+    target.ends_with("ptmx")
+        && device(&file).is_some_and(|it| {
+            Some(it) == device(Path::new("/dev/ptmx"))
+                || Some(it) == device(Path::new("/dev/pts/ptmx"))
+        })
+}
+
+fn master_of(pid: Pid, number: &OsString) -> Option<u32> {
+    let path = Path::new("/proc").join(pid.0.to_string()).join("fdinfo").join(number);
+    let text = fs::read_to_string(path).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("tty-index:"))?;
+    line.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_path_may_hold_blanks() {
+        let line = b"00000000145ff22f: 00000002 00000000 00010000 0001 01 722574 /tmp/a b";
+        assert_eq!(parse_socket(line), Some((LISTENS, &b"722574"[..], &b"/tmp/a b"[..])));
+        let unnamed = b"0000000014: 00000002 00000000 00000000 0001 03 722574";
+        assert_eq!(parse_socket(unnamed), None);
+        let heading = b"Num       RefCount Protocol Flags    Type St Inode Path";
+        assert_ne!(parse_socket(heading).map(|it| it.0), Some(LISTENS));
+    }
+}

@@ -1,0 +1,527 @@
+//! Sessions in multiplexers and wrappers: where they are shown, by whom they
+//! are seen, and the way to them. Real tmux and screen; needs root and BTF.
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use support::board::Boards;
+use support::monitor::Monitor;
+use support::mux::Mux;
+use support::pty::{OnPty, copy_for};
+use support::user::TestUser;
+use support::{boot_time_ns, report, take_turn, wait_until};
+
+const THRESHOLD: Duration = Duration::from_millis(1000);
+const BOUND: Duration = Duration::from_secs(15);
+
+fn binary() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_ebpf-ai-monitor"))
+}
+
+struct Watch {
+    boards: Boards,
+    monitor: Monitor,
+}
+
+fn watch(user: &TestUser) -> Result<Watch> {
+    let monitor = Monitor::start(binary(), user, THRESHOLD, &["scripted_agent"])?;
+    Ok(Watch { boards: Boards::connect(user)?, monitor })
+}
+
+impl Watch {
+    /// The row of the session on this terminal, once it is so.
+    fn wait(&mut self, what: &str, tty: &str, is_so: impl Fn(&Value) -> bool) -> Result<Value> {
+        let told = self.boards.wait(what, BOUND, |row| row["tty"] == tty && is_so(row));
+        told.with_context(|| self.hops().join("\n"))
+    }
+
+    fn wait_for_steps(&mut self, tty: &str, steps: &[Step]) -> Result<Value> {
+        let what = format!("{tty} by {steps:?}");
+        self.wait(&what, tty, |row| steps_of(row) == steps)
+    }
+
+    /// What the daemon heard of hops, for failures and what no board says.
+    fn hops(&self) -> Vec<String> {
+        let log = self.monitor.log();
+        log.into_iter().filter(|line| line.contains("Hopped(") || line.contains("tmux")).collect()
+    }
+
+    /// Waits until the last that was told of hops holds this text.
+    fn wait_for_hop(&self, text: &str) -> Result<()> {
+        let last = || self.hops().into_iter().rfind(|line| line.contains("Hopped("));
+        let told = || last().is_some_and(|line| line.contains(text));
+        wait_until(text, BOUND, told).with_context(|| self.hops().join("\n"))
+    }
+}
+
+/// Session, pane and the client's terminal.
+type Step = (String, String, Option<String>);
+
+fn step(session: &str, pane: &str, client: Option<&str>) -> Step {
+    (session.to_owned(), pane.to_owned(), client.map(str::to_owned))
+}
+
+fn steps_of(row: &Value) -> Vec<Step> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let steps = row["steps"].as_array().map_or(&[][..], Vec::as_slice).iter();
+    steps
+        .map(|it| {
+            (text(&it["session"]), text(&it["pane"]), it["client"].as_str().map(str::to_owned))
+        })
+        .collect()
+}
+
+fn calls(row: &Value) -> bool {
+    row["attention_since_ns"].is_u64()
+}
+
+fn focus(user: &TestUser, words: &[&str]) -> Result<Output> {
+    let mut focus = user.command(copy_for(user, binary())?);
+    focus.arg("focus").args(words).arg("--runtime-dir").arg(user.home().join("runtime"));
+    focus.output().context("cannot start focus")
+}
+
+#[test]
+fn a_server_is_found_however_it_was_started() -> Result<()> {
+    skip_unless_root!();
+    let _turn = take_turn();
+    let user = TestUser::create()?;
+    let at_path = Mux::new(&user, "a socket")?;
+    let by_name = Mux::by(&user, &["-L", "named"])?;
+    let by_default = Mux::by(&user, &[])?;
+    let relative = Mux::by(&user, &["-S", "relative"])?;
+    let mut watch = watch(&user)?;
+    for mux in [&at_path, &by_name, &by_default, &relative] {
+        // One that runs already, and one that the monitor sees begin.
+        mux.run(&["new-session", "-d", "-s", "shop", &mux.agent()])?;
+        let tty = mux.tty("shop")?;
+        let row = watch.wait_for_steps(&tty, &[step("shop", "%0", None)])?;
+        assert_eq!(
+            row["steps"][0]["socket"],
+            mux.ask("shop", "#{socket_path}")?
+                .replace("relative", &user.home().join("relative").display().to_string())
+        );
+        assert_eq!(row["project"], "shop");
+        let client = mux.attach("shop")?;
+        watch.wait_for_steps(&tty, &[step("shop", "%0", Some(client.tty()))])?;
+        drop(client);
+        watch.wait_for_steps(&tty, &[step("shop", "%0", None)])?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_daemon_that_starts_late_finds_what_is_there() -> Result<()> {
+    skip_unless_root!();
+    let _turn = take_turn();
+    let user = TestUser::create()?;
+    let mux = Mux::new(&user, "socket")?;
+    mux.run(&["new-session", "-d", "-s", "shop", &mux.agent()])?;
+    let client = mux.attach("shop")?;
+    let mut watch = watch(&user)?;
+    watch.wait_for_steps(&mux.tty("shop")?, &[step("shop", "%0", Some(client.tty()))])?;
+    Ok(())
+}
+
+#[test]
+fn each_of_two_clients_sees_what_its_session_shows() -> Result<()> {
+    skip_unless_root!();
+    let _turn = take_turn();
+    let user = TestUser::create()?;
+    let mux = Mux::new(&user, "socket")?;
+    let mut watch = watch(&user)?;
+    mux.run(&["new-session", "-d", "-s", "one", &mux.agent()])?;
+    mux.run(&["new-session", "-d", "-t", "one", "-s", "two"])?;
+    mux.run(&["new-window", "-t", "two", "cat"])?;
+    let tty = mux.tty("one")?;
+    let (first, second) = (mux.attach("one")?, mux.attach("two")?);
+    let sight = |client: &OnPty, sight: &str| {
+        format!("Viewer {{ tty: {:?}, owner: None, sight: {sight} }}", client.tty())
+    };
+    watch.wait_for_hop(&sight(&first, "Current"))?;
+    watch.wait_for_hop(&sight(&second, "Behind"))?;
+    mux.run(&["select-window", "-t", "two:0"])?;
+    watch.wait_for_hop(&sight(&second, "Current"))?;
+    mux.run(&["split-window", "-t", "two:0", "cat"])?;
+    watch.wait_for_hop(&sight(&second, "Behind"))?;
+    watch.wait_for_hop(&sight(&first, "Behind"))?;
+    drop(first);
+    watch.wait_for_steps(&tty, &[step("two", "%0", Some(second.tty()))])?;
+    drop(second);
+    watch.wait("no client", &tty, |row| steps_of(row)[0].2.is_none())?;
+    Ok(())
+}
+
+#[test]
+fn panes_are_followed_where_they_are_moved() -> Result<()> {
+    skip_unless_root!();
+    let _turn = take_turn();
+    let user = TestUser::create()?;
+    let mux = Mux::new(&user, "socket")?;
+    let mut watch = watch(&user)?;
+    mux.run(&["new-session", "-d", "-s", "shop", &mux.agent()])?;
+    mux.run(&["new-session", "-d", "-s", "yard", "cat"])?;
+    let tty = mux.tty("shop:0.0")?;
+    let (shop, yard) = (mux.attach("shop")?, mux.attach("yard")?);
+    watch.wait_for_steps(&tty, &[step("shop", "%0", Some(shop.tty()))])?;
+    mux.run(&["split-window", "-t", "shop", "cat"])?;
+    mux.run(&["join-pane", "-s", "%0", "-t", "yard:0"])?;
+    watch.wait_for_steps(&tty, &[step("yard", "%0", Some(yard.tty()))])?;
+    mux.run(&["break-pane", "-s", "%0"])?;
+    watch.wait_for_hop("sight: Current")?;
+    mux.run(&["select-window", "-t", "yard:0"])?;
+    watch.wait_for_hop("sight: Behind")?;
+    mux.run(&["move-window", "-s", "yard:1", "-t", "shop:7"])?;
+    watch.wait_for_steps(&tty, &[step("shop", "%0", Some(shop.tty()))])?;
+    mux.run(&["rename-session", "-t", "shop", "store"])?;
+    watch.wait_for_steps(&tty, &[step("store", "%0", Some(shop.tty()))])?;
+    mux.run(&["switch-client", "-c", &format!("/dev/{}", yard.tty()), "-t", "store"])?;
+    watch.wait_for_hop(&format!("tty: {:?}", yard.tty()))?;
+    Ok(())
+}
+
+#[test]
+fn follows_into_a_multiplexer_in_another() -> Result<()> {
+    skip_unless_root!();
+    let _turn = take_turn();
+    let user = TestUser::create()?;
+    let (outer, inner) = (Mux::new(&user, "outer")?, Mux::new(&user, "inner")?);
+    let mut watch = watch(&user)?;
+    inner.run(&["new-session", "-d", "-s", "in", &inner.agent()])?;
+    let tty = inner.tty("in")?;
+    let attach = "env -u TMUX tmux -S ../inner attach -t in";
+    outer.run(&[
+        "new-session",
+        "-d",
+        "-s",
+        "out",
+        "-c",
+        &user.make_folder("mux")?.display().to_string(),
+        attach,
+    ])?;
+    let inner_client = outer.tty("out")?;
+    let in_pane = step("in", "%0", Some(&inner_client));
+    watch.wait_for_steps(&tty, &[step("out", "%0", None), in_pane.clone()])?;
+    let client = outer.attach("out")?;
+    watch.wait_for_steps(&tty, &[step("out", "%0", Some(client.tty())), in_pane.clone()])?;
+    // The outer pane goes out of sight.
+    let row = watch.wait("a session", &tty, |_| true)?;
+    outer.run(&["new-window", "-t", "out", "cat"])?;
+    watch.wait_for_hop("sight: Behind")?;
+    let focused = focus(&user, &[&row["pid"].to_string()])?;
+    ensure!(focused.status.success(), "{focused:?}");
+    assert_eq!(outer.ask("out", "#{window_index}")?, "0");
+    Ok(())
+}
+
+#[test]
+fn lives_through_the_end_of_sessions_clients_and_servers() -> Result<()> {
+    skip_unless_root!();
+    let _turn = take_turn();
+    let user = TestUser::create()?;
+    let mux = Mux::new(&user, "socket")?;
+    let mut watch = watch(&user)?;
+    mux.run(&["new-session", "-d", "-s", "keep", &mux.agent()])?;
+    let tty = mux.tty("keep")?;
+    watch.wait_for_steps(&tty, &[step("keep", "%0", None)])?;
+    // Whoever ends our client, another comes.
+    let ours = || mux.run(&["list-clients", "-F", "#{client_pid} #{client_session}"]);
+    let end = ours()?;
+    let pid = end.split(' ').next().and_then(|pid| pid.parse().ok()).and_then(Pid::from_raw);
+    kill_process(pid.context("the monitor is no client")?, Signal::KILL)?;
+    wait_until("another client", BOUND, || ours().is_ok_and(|it| !it.is_empty() && it != end))?;
+    mux.run(&["rename-session", "-t", "keep", "kept"])?;
+    watch.wait_for_steps(&tty, &[step("kept", "%0", None)])?;
+    // The session in which it sits ends.
+    let pane = mux.agent();
+    mux.run(&["new-session", "-d", "-s", "yard", "cat"])?;
+    mux.run(&["link-window", "-s", "kept:0", "-t", "yard:5"])?;
+    mux.run(&["kill-session", "-t", "kept"])?;
+    watch.wait_for_steps(&tty, &[step("yard", "%0", None)])?;
+    mux.run(&["rename-session", "-t", "yard", "court"])?;
+    watch.wait_for_steps(&tty, &[step("court", "%0", None)])?;
+    // The server ends in mid-wait; another begins at the same place.
+    mux.run(&["kill-server"])?;
+    watch
+        .boards
+        .wait_for_rows("the end", BOUND, |rows| rows.iter().all(|row| row["phase"] == "exited"))?;
+    mux.run(&["new-session", "-d", "-s", "anew", &pane])?;
+    watch.wait_for_steps(&mux.tty("anew")?, &[step("anew", "%0", None)])?;
+    let warnings: Vec<String> =
+        watch.monitor.log().into_iter().filter(|line| line.contains("WARN")).collect();
+    ensure!(warnings.is_empty(), "{warnings:#?}");
+    Ok(())
+}
+
+#[test]
+fn a_server_that_hangs_holds_nobody_up() -> Result<()> {
+    skip_unless_root!();
+    let _turn = take_turn();
+    let user = TestUser::create()?;
+    let (hangs, lives) = (Mux::new(&user, "hangs")?, Mux::new(&user, "lives")?);
+    let mut watch = watch(&user)?;
+    hangs.run(&["new-session", "-d", "-s", "shop", &hangs.agent()])?;
+    let tty = hangs.tty("shop")?;
+    watch.wait_for_steps(&tty, &[step("shop", "%0", None)])?;
+    let server = hangs.ask("shop", "#{pid}")?.parse().ok().and_then(Pid::from_raw);
+    let server = server.context("the server has no pid")?;
+    kill_process(server, Signal::STOP)?;
+    lives.run(&["new-session", "-d", "-s", "yard", &lives.agent()])?;
+    watch.wait_for_steps(&lives.tty("yard")?, &[step("yard", "%0", None)])?;
+    let row = watch.wait("the session", &tty, |_| true)?;
+    let began = boot_time_ns();
+    let refused = focus(&user, &[&row["pid"].to_string()])?;
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    ensure!(Duration::from_nanos(boot_time_ns() - began) < BOUND, "focus has no bound");
+    kill_process(server, Signal::CONT)?;
+    hangs.run(&["rename-session", "-t", "shop", "store"])?;
+    watch.wait_for_steps(&tty, &[step("store", "%0", None)])?;
+    Ok(())
+}
+
+#[test]
+fn who_comes_to_the_pane_has_seen_it() -> Result<()> {
+    skip_unless_root!();
+    let _turn = take_turn();
+    let user = TestUser::create()?;
+    let mux = Mux::new(&user, "socket")?;
+    let mut watch = watch(&user)?;
+    mux.run(&["new-session", "-d", "-s", "shop", "cat"])?;
+    mux.run(&["new-session", "-d", "-s", "yard", &mux.agent()])?;
+    mux.run(&["new-window", "-d", "-t", "shop", &mux.agent()])?;
+    mux.run(&["split-window", "-d", "-t", "shop:0", &mux.agent()])?;
+    let client = mux.attach("shop")?;
+    let device = format!("/dev/{}", client.tty());
+    let ways: [(&str, &[&str]); 3] = [
+        ("shop:0.1", &["select-pane", "-t", "shop:0.1"]),
+        ("shop:1", &["select-window", "-t", "shop:1"]),
+        ("yard", &["switch-client", "-c", &device, "-t", "yard"]),
+    ];
+    for (pane, _) in &ways {
+        watch.wait("a call", &mux.tty(pane)?, |row| {
+            calls(row) && row["steps"][0]["pane"].is_string()
+        })?;
+    }
+    for (pane, come) in ways {
+        let tty = mux.tty(pane)?;
+        let before = watch.wait("the call", &tty, |_| true)?;
+        ensure!(calls(&before), "{pane} was seen before anybody came: {before:#}");
+        mux.run(come)?;
+        let seen = watch.wait("nobody called", &tty, |row| !calls(row))?;
+        assert_eq!(seen["phase"], "waiting");
+    }
+    Ok(())
+}
+
+#[test]
+fn focus_chooses_the_pane_for_the_client_that_shows_its_session() -> Result<()> {
+    skip_unless_root!();
+    let _turn = take_turn();
+    let user = TestUser::create()?;
+    let mux = Mux::new(&user, "socket")?;
+    let mut watch = watch(&user)?;
+    mux.run(&["new-session", "-d", "-s", "one", "cat"])?;
+    mux.run(&["new-session", "-d", "-s", "two", "cat"])?;
+    let (first, second) = (mux.attach("one")?, mux.attach("two")?);
+    mux.run(&["new-window", "-d", "-t", "two:3", "cat"])?;
+    mux.run(&["split-window", "-d", "-t", "two:3", &mux.agent()])?;
+    let tty = mux.tty("two:3.1")?;
+    let row = watch.wait("a call", &tty, |row| calls(row) && !steps_of(row).is_empty())?;
+    let shown = |client: &OnPty| {
+        let format = "#{client_tty} #{session_name} #{window_index} #{pane_index}";
+        let all = mux.run(&["list-clients", "-F", format])?;
+        let device = format!("/dev/{}", client.tty());
+        let line = all.lines().find_map(|line| line.strip_prefix(device.as_str()));
+        line.map(|line| line.trim().to_owned()).with_context(|| all.clone())
+    };
+    assert_eq!(shown(&second)?, "two 0 0");
+    // Without a name: who calls.
+    let focused = focus(&user, &["--json"])?;
+    ensure!(focused.status.success(), "{focused:?}");
+    let printed: Value = serde_json::from_slice(&focused.stdout)?;
+    assert_eq!(printed["pid"], row["pid"]);
+    assert_eq!((shown(&first)?, shown(&second)?), ("one 0 0".into(), "two 3 1".into()));
+    watch.wait("nobody called", &tty, |row| !calls(row))?;
+    let nobody = focus(&user, &[])?;
+    assert_eq!(nobody.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&nobody.stderr).contains("no session calls for you"));
+    let unknown = focus(&user, &["pts/77777"])?;
+    assert_eq!(unknown.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("no session is called"));
+    // Nobody looks: it says how to come there, and the next client sees it.
+    mux.run(&["select-window", "-t", "two:0"])?;
+    drop((first, second));
+    watch.wait("no client", &tty, |row| steps_of(row)[0].2.is_none())?;
+    let away = focus(&user, &[&tty])?;
+    assert_eq!(away.status.code(), Some(1));
+    let complaint = String::from_utf8_lossy(&away.stderr);
+    assert!(
+        complaint.contains("it is detached") && complaint.contains("attach -t 'two'"),
+        "{complaint}"
+    );
+    assert_eq!(mux.ask("two", "#{window_index} #{pane_index}")?, "3 1");
+    Ok(())
+}
+
+#[test]
+fn leaves_no_trace_in_the_server() -> Result<()> {
+    skip_unless_root!();
+    let _turn = take_turn();
+    let user = TestUser::create()?;
+    let mux = Mux::new(&user, "socket")?;
+    mux.run(&["new-session", "-d", "-s", "shop", "-x", "91", "-y", "17", &mux.agent()])?;
+    mux.run(&["set-environment", "-t", "shop", "DISPLAY", ":77"])?;
+    // The session used last of those that nobody looks at: there one attaches.
+    mux.run(&["new-session", "-d", "-s", "yard", "-x", "91", "-y", "17", "cat"])?;
+    let told = || -> Result<String> {
+        let sizes = mux.run(&[
+            "list-windows",
+            "-a",
+            "-F",
+            "#{session_name} #{window_width} #{window_height}",
+        ])?;
+        let environment = mux.run(&["show-environment", "-t", "shop", "DISPLAY"])?;
+        Ok([sizes, environment, mux.run(&["show-hooks", "-g"])?].join("\n"))
+    };
+    let before = told()?;
+    let mut watch = watch(&user)?;
+    watch.wait_for_steps(&mux.tty("shop")?, &[step("shop", "%0", None)])?;
+    assert_eq!(told()?, before);
+    let ours =
+        mux.run(&["list-clients", "-F", "[#{client_tty}] #{client_session} #{client_flags}"])?;
+    assert!(
+        ours.starts_with("[] yard ") && ours.contains("read-only") && ours.contains("no-output"),
+        "{ours}"
+    );
+    // Killed, it leaves nobody behind.
+    watch.monitor.kill()?;
+    let gone = || mux.run(&["list-clients"]).is_ok_and(|clients| clients.is_empty());
+    wait_until("the end of our client", BOUND, gone)?;
+    Ok(())
+}
+
+#[test]
+fn a_wrapper_is_seen_on_the_terminal_that_it_runs_in() -> Result<()> {
+    skip_unless_root!();
+    let _turn = take_turn();
+    let user = TestUser::create()?;
+    let mux = Mux::new(&user, "socket")?;
+    let mut watch = watch(&user)?;
+    let script = format!("script -qc '{}' /dev/null", mux.agent());
+    mux.run(&["new-session", "-d", "-s", "shop", "cat"])?;
+    mux.run(&["new-window", "-d", "-t", "shop:4", &script])?;
+    let client = mux.attach("shop")?;
+    let outer = mux.tty("shop:4")?;
+    let row = watch.boards.wait("the way out", BOUND, |row| {
+        steps_of(row) == [step("shop", "%1", Some(client.tty())), step("", "", Some(&outer))]
+    });
+    let row = row.with_context(|| watch.hops().join("\n"))?;
+    let tty = row["tty"].as_str().context("no terminal")?.to_owned();
+    let focused = focus(&user, &[&tty])?;
+    ensure!(focused.status.success(), "{focused:?}");
+    assert_eq!(mux.ask("shop", "#{window_index}")?, "4");
+    Ok(())
+}
+
+#[test]
+fn screen_is_seen_where_its_clients_are() -> Result<()> {
+    skip_unless_root!();
+    let _turn = take_turn();
+    let user = TestUser::create()?;
+    let mux = Mux::new(&user, "socket")?;
+    let folder = user.make_folder("screens")?;
+    fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
+    let screen = |words: &[&str]| {
+        let mut command = user.command("screen");
+        command.env("SCREENDIR", &folder).args(words);
+        command
+    };
+    let mut watch = watch(&user)?;
+    let agent = mux.agent();
+    let words: Vec<&str> = agent.split(' ').skip(1).collect();
+    let started = screen(&[&["-dmS", "shop"][..], &words].concat()).status()?;
+    ensure!(started.success(), "screen did not start");
+    let row = watch.boards.wait("the session", BOUND, |row| {
+        row["agent"] == "scripted_agent" && steps_of(row) == [step("", "", None)]
+    })?;
+    let tty = row["tty"].as_str().context("no terminal")?.to_owned();
+    mux.run(&["new-session", "-d", "-s", "outer", "cat"])?;
+    let attach = format!("SCREENDIR={} screen -r shop", folder.display());
+    mux.run(&["new-window", "-t", "outer", &attach])?;
+    let (outer, client) = (mux.tty("outer:1")?, mux.attach("outer")?);
+    let seen = [step("outer", "%1", Some(client.tty())), step("", "", Some(&outer))];
+    watch.wait_for_steps(&tty, &seen)?;
+    watch.wait_for_hop("sight: Current")?;
+    ensure!(screen(&["-S", "shop", "-X", "detach"]).status()?.success(), "no detach");
+    watch.wait_for_steps(&tty, &[step("", "", None)])?;
+    let _ = screen(&["-S", "shop", "-X", "quit"]).stdout(Stdio::null()).status();
+    Ok(())
+}
+
+/// Of fifty sessions, each change is told at once; and a monitor at rest
+/// costs nothing, nor does its client in the server.
+#[test]
+fn fifty_sessions_cost_nothing() -> Result<()> {
+    skip_unless_root!();
+    let _turn = take_turn();
+    let user = TestUser::create()?;
+    let mux = Mux::new(&user, "socket")?;
+    mux.run(&["new-session", "-d", "-s", "shop", &mux.agent()])?;
+    for number in 0..49 {
+        mux.run(&["new-session", "-d", "-s", &format!("yard{number}"), "cat"])?;
+    }
+    let tty = mux.tty("shop")?;
+    let mut watch = watch(&user)?;
+    watch.wait_for_steps(&tty, &[step("shop", "%0", None)])?;
+    watch.wait("rest", &tty, |row| row["phase"] == "waiting")?;
+    let mut delays = Vec::new();
+    for number in 0..200 {
+        let name = format!("shop{number}");
+        let last = if number == 0 { "shop".to_owned() } else { format!("shop{}", number - 1) };
+        mux.run(&["rename-session", "-t", &last, &name])?;
+        let renamed = boot_time_ns();
+        watch.wait_for_steps(&tty, &[step(&name, "%0", None)])?;
+        delays.push(Duration::from_nanos(watch.boards.read_at_ns.saturating_sub(renamed)));
+    }
+    delays.sort();
+    report(&format!(
+        "50 tmux sessions: told {:?} after tmux had answered in the middle, p99 {:?}, most {:?}",
+        delays[100], delays[197], delays[199]
+    ));
+    let server = mux.ask(&tty_target(&mux)?, "#{pid}")?;
+    let daemon = watch.monitor.pid().to_string();
+    let spent = || -> Result<(Duration, Duration)> { Ok((cpu(&daemon)?, cpu(&server)?)) };
+    let rest = Duration::from_secs(10);
+    let before = spent()?;
+    std::thread::sleep(rest);
+    let after = spent()?;
+    report(&format!(
+        "at rest for {rest:?}: the daemon took {:?}, tmux {:?}",
+        after.0.saturating_sub(before.0),
+        after.1.saturating_sub(before.1)
+    ));
+    ensure!(delays[100] < Duration::from_millis(100), "{delays:?}");
+    Ok(())
+}
+
+fn tty_target(mux: &Mux) -> Result<String> {
+    mux.run(&["list-panes", "-a", "-F", "#{pane_id}"])
+        .map(|panes| panes.lines().next().unwrap_or_default().to_owned())
+}
+
+/// Of all its threads, to the nanosecond.
+fn cpu(pid: &str) -> Result<Duration> {
+    let mut spent = 0;
+    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let text = fs::read_to_string(thread?.path().join("schedstat"))?;
+        spent += text.split(' ').next().and_then(|it| it.parse::<u64>().ok()).unwrap_or_default();
+    }
+    Ok(Duration::from_nanos(spent))
+}
