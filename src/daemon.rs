@@ -19,6 +19,7 @@ use crate::sinks::{Handle, Sink, facts::Facts, journal::Journal, mask::mask, soc
 use crate::sources::hops::Hops;
 use crate::sources::kernel::{Kernel, QuietTimer};
 use crate::sources::login::Logins;
+use crate::sources::sway::Sway;
 use crate::sources::transcripts::WrittenFiles;
 use crate::sources::{self, Dated, boot_time};
 
@@ -76,6 +77,8 @@ pub(crate) fn run(settings: Settings) -> anyhow::Result<()> {
     }
 
     // From here on this is the user's own process, and threads may start.
+    let (inbox, facts) = sources::channel();
+    let inbox = Arc::new(inbox);
     let mut sinks: Vec<Box<dyn Sink>> = vec![Box::new(Journal)];
     let mut teller = None;
     if let Output::Socket(runtime_dir) = settings.output {
@@ -83,15 +86,14 @@ pub(crate) fn run(settings: Settings) -> anyhow::Result<()> {
         let socket = Socket::open(runtime_dir.clone())?;
         let facts = Facts::open(runtime_dir, profiles.clone())?;
         let (revivers, enders) = part([socket.handle(), facts.handle()]);
-        revive_on_login(Logins::new(desktop, uid)?, revivers)?;
+        revive_on_login(Logins::new(desktop.clone(), uid)?, revivers)?;
         end_on_signal(enders)?;
+        Sway::start(desktop, uid, Arc::downgrade(&inbox))?;
         sinks.push(Box::new(socket));
         teller = Some(facts);
     } else {
         end_on_signal(Vec::new())?;
     }
-    let (inbox, facts) = sources::channel();
-    let inbox = Arc::new(inbox);
     if settings.transcripts == TranscriptUse::Read
         && let Err(error) = read_transcripts(&profiles, &settings.user, Arc::downgrade(&inbox))
     {

@@ -4,11 +4,18 @@
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ebpf_ai_monitor_core::{BootTime, Command, Pid};
 
+use crate::sources;
+
 /// How far up a project's root is looked for, and a process's ancestors.
 const MAX_DEPTH: usize = 64;
+
+/// A terminal's shell starts so long before its window shows at most: 21 to
+/// 36 ms were measured, and the kernel rounds by 10.
+const NEWBORN: Duration = Duration::from_millis(150);
 
 /// `comm` is what the kernel told at the exec.
 pub(crate) fn command(pid: Pid, comm: String) -> Command {
@@ -86,6 +93,25 @@ fn parse_stat(text: &str) -> Option<Stat> {
 fn pts_of(device: u32) -> Option<u32> {
     let (major, minor) = (device >> 8 & 0xfff, device & 0xff | device >> 12 & 0xfff00);
     (136..=143).contains(&major).then(|| (major - 136 << 20) + minor)
+}
+
+/// The terminal of a process's child that was started a moment ago, if there is
+/// one such child.
+pub(crate) fn newborn_terminal(pid: Pid) -> Option<String> {
+    let now = sources::boot_time();
+    let newborns = children(pid).into_iter().filter_map(stat);
+    let mut newborns = newborns.filter(|child| now.since(child.started.begin()) <= NEWBORN);
+    let terminal = newborns.next()?.pts.map(|number| format!("pts/{number}"));
+    terminal.filter(|_| newborns.next().is_none())
+}
+
+fn children(pid: Pid) -> Vec<Pid> {
+    let threads = fs::read_dir(format!("/proc/{}/task", pid.0)).into_iter().flatten().flatten();
+    let lists = threads.filter_map(|it| fs::read_to_string(it.path().join("children")).ok());
+    let pids = |list: String| -> Vec<Pid> {
+        list.split_whitespace().filter_map(|pid| pid.parse().ok().map(Pid)).collect()
+    };
+    lists.flat_map(pids).collect()
 }
 
 /// A variable of the environment that the program was started with.

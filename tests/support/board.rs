@@ -78,7 +78,8 @@ impl Boards {
         }
     }
 
-    fn rows(&self) -> &[Value] {
+    /// Of the last board that was read.
+    pub fn rows(&self) -> &[Value] {
         self.last["rows"].as_array().map_or(&[], Vec::as_slice)
     }
 }

@@ -5,6 +5,7 @@
 pub mod agent;
 pub mod board;
 pub mod desk;
+pub mod desktop;
 pub mod model_server;
 pub mod monitor;
 pub mod mux;

@@ -1,0 +1,125 @@
+//! Sway's windows as its tree and its events tell them.
+
+use std::collections::BTreeMap;
+
+use ebpf_ai_monitor_core::{Pid, Window, WindowId};
+use swayipc::{Event, Node, NodeType, WindowChange, WorkspaceChange};
+
+/// The windows, and the one that has the focus.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tree {
+    windows: BTreeMap<WindowId, Window>,
+    focused: Option<WindowId>,
+}
+
+impl Tree {
+    pub(super) fn read(root: &Node) -> Self {
+        let mut tree = Self::default();
+        tree.add_all(root);
+        tree
+    }
+
+    fn add_all(&mut self, node: &Node) {
+        if let Some(window) = window(node) {
+            self.focused = if node.focused { Some(window.id) } else { self.focused };
+            self.windows.insert(window.id, window);
+        }
+        node.nodes.iter().chain(&node.floating_nodes).for_each(|child| self.add_all(child));
+    }
+
+    /// Takes in an event. `born_with` tells the terminal that a process made
+    /// for the window that it just opened.
+    pub(super) fn apply(&mut self, event: &Event, born_with: impl FnOnce(Pid) -> Option<String>) {
+        match event {
+            Event::Window(event) => self.change(event.change, &event.container, born_with),
+            // On an empty workspace nothing has the focus, and no window tells.
+            Event::Workspace(event) if event.change == WorkspaceChange::Focus => {
+                let is_empty = event.current.as_ref().is_none_or(|workspace| {
+                    workspace.nodes.is_empty() && workspace.floating_nodes.is_empty()
+                });
+                if is_empty {
+                    self.focused = None;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn change(
+        &mut self,
+        change: WindowChange,
+        node: &Node,
+        born_with: impl FnOnce(Pid) -> Option<String>,
+    ) {
+        let Some(mut window) = window(node) else { return };
+        let id = window.id;
+        let known = self.windows.get(&id);
+        match change {
+            WindowChange::Close => {
+                self.windows.remove(&id);
+                self.focused = self.focused.filter(|focused| *focused != id);
+                return;
+            }
+            WindowChange::New if known.is_none() => {
+                let taken = |tty: &String| {
+                    self.windows.values().any(|other| other.tty.as_ref() == Some(tty))
+                };
+                window.tty = born_with(window.pid).filter(|tty| !taken(tty));
+            }
+            WindowChange::Focus => self.focused = Some(id),
+            _ => {}
+        }
+        if let Some(known) = self.windows.get(&id) {
+            window.tty.clone_from(&known.tty);
+        }
+        self.windows.insert(id, window);
+    }
+
+    pub(super) fn windows(&self) -> Vec<Window> {
+        self.windows.values().cloned().collect()
+    }
+
+    pub(super) fn focused(&self) -> Option<WindowId> {
+        self.focused
+    }
+}
+
+/// A node that a program's process shows; others only hold such.
+fn window(node: &Node) -> Option<Window> {
+    let is_view = matches!(node.node_type, NodeType::Con | NodeType::FloatingCon);
+    let pid = node.pid.and_then(|pid| u32::try_from(pid).ok()).filter(|_| is_view)?;
+    let id = WindowId(u64::try_from(node.id).ok()?);
+    let project = node.marks.iter().find_map(|mark| marked_project(mark)).map(str::to_owned);
+    Some(Window { id, pid: Pid(pid), tty: None, project })
+}
+
+/// The project in `SCOPE:APP:PROJECT:ID`. It may hold colons itself; the last
+/// part is a number.
+fn marked_project(mark: &str) -> Option<&str> {
+    let (scope, rest) = mark.split_once(':')?;
+    let (app, rest) = rest.split_once(':')?;
+    let (project, id) = rest.rsplit_once(':')?;
+    let is_number = !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit());
+    (is_number && !project.is_empty() && !scope.is_empty() && !app.is_empty()).then_some(project)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_name_projects() {
+        let table = [
+            ("scoped:terminal:acme/site:main:12345", Some("acme/site:main")),
+            ("scoped:terminal:acme:7", Some("acme")),
+            ("scoped:terminal:acme:7b", None),
+            ("scoped:terminal::7", None),
+            ("scoped:terminal:7", None),
+            ("_back", None),
+            ("", None),
+        ];
+        for (mark, project) in table {
+            assert_eq!(marked_project(mark), project, "{mark}");
+        }
+    }
+}

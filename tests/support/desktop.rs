@@ -1,0 +1,204 @@
+//! A desktop without a screen for a test user: Sway, a session bus, and programs in it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+
+use super::pty::example;
+use super::user::TestUser;
+use super::wait_until;
+
+const BOUND: Duration = Duration::from_secs(20);
+const SWAY_CONFIG: &str = "\
+xwayland enable
+default_border pixel 2
+font pango:DejaVu Sans 10
+output HEADLESS-1 resolution 1280x720 position 0,0
+";
+/// An agent that asks at once and waits for ever.
+const ASKING: &str = "--explicit --turns=1 --work=1000 --wait=3600000";
+
+/// A window of the tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown {
+    pub id: u64,
+    pub pid: u64,
+    pub is_focused: bool,
+}
+
+/// The user's own end with the user; this ends Sway and the bus before.
+#[derive(Debug)]
+pub struct Desktop<'a> {
+    user: &'a TestUser,
+    runtime: PathBuf,
+    sway: Option<Child>,
+    bus: Option<Child>,
+    /// What programs started in Sway are told.
+    environment: BTreeMap<String, String>,
+}
+
+impl<'a> Desktop<'a> {
+    /// An empty one, of which the runtime directory is the monitor's too.
+    pub fn new(user: &'a TestUser) -> Result<Self> {
+        let runtime = user.make_folder("runtime")?;
+        fs::set_permissions(&runtime, fs::Permissions::from_mode(0o700))?;
+        user.write("sway.config", SWAY_CONFIG)?;
+        Ok(Self { user, runtime, sway: None, bus: None, environment: BTreeMap::new() })
+    }
+
+    pub fn runtime(&self) -> &Path {
+        &self.runtime
+    }
+
+    pub fn start_bus(&mut self) -> Result<()> {
+        let address = self.runtime.join("bus");
+        let mut command = self.quiet("dbus-daemon");
+        command.args(["--session", "--nofork", "--nopidfile"]);
+        command.arg(format!("--address=unix:path={}", address.display()));
+        self.bus = Some(command.spawn().context("cannot start dbus-daemon")?);
+        wait_until("the bus", BOUND, || address.exists())
+    }
+
+    pub fn kill_bus(&mut self) -> Result<()> {
+        kill(&mut self.bus)?;
+        let _ = fs::remove_file(self.runtime.join("bus"));
+        Ok(())
+    }
+
+    pub fn start_sway(&mut self) -> Result<()> {
+        let mut command = self.quiet("sway");
+        command.arg("--config").arg(self.user.home().join("sway.config"));
+        command.env("WLR_BACKENDS", "headless").env("WLR_RENDERER", "pixman");
+        command.env("WLR_LIBINPUT_NO_DEVICES", "1").env("WLR_HEADLESS_OUTPUTS", "1");
+        let sway = self.sway.insert(command.spawn().context("cannot start sway")?);
+        let socket = format!("sway-ipc.{}.{}.sock", self.user.uid(), sway.id());
+        let socket = self.runtime.join(socket);
+        wait_until("sway's socket", BOUND, || socket.exists())?;
+        self.environment = BTreeMap::new();
+        self.environment.insert("SWAYSOCK".to_owned(), socket.display().to_string());
+        wait_until("sway's answer", BOUND, || self.sway_tells("get_version").is_ok())?;
+        // Sway alone knows how its programs find it.
+        let told = self.user.home().join("sway.environment");
+        let _ = fs::remove_file(&told);
+        self.sway_does(&format!("exec env > {0}.new && mv {0}.new {0}", told.display()))?;
+        wait_until("sway's environment", BOUND, || told.exists())?;
+        for line in fs::read_to_string(&told)?.lines() {
+            if let Some((name @ ("WAYLAND_DISPLAY" | "DISPLAY"), value)) = line.split_once('=') {
+                self.environment.insert(name.to_owned(), value.to_owned());
+            }
+        }
+        Ok(())
+    }
+
+    /// Without a farewell, as a crash would end it.
+    pub fn kill_sway(&mut self) -> Result<()> {
+        kill(&mut self.sway)
+    }
+
+    /// A command with what programs of the desktop are told.
+    pub fn command(&self, program: &str) -> Command {
+        let mut command = self.user.command(program);
+        command.env("XDG_RUNTIME_DIR", &self.runtime).env("XDG_CURRENT_DESKTOP", "sway");
+        let bus = format!("unix:path={}", self.runtime.join("bus").display());
+        command.env("DBUS_SESSION_BUS_ADDRESS", bus);
+        command.envs(&self.environment).stdin(Stdio::null());
+        command
+    }
+
+    /// The same; what it says is kept in the home.
+    pub fn quiet(&self, program: &str) -> Command {
+        let mut command = self.command(program);
+        let log = fs::File::create(self.user.home().join(format!("{program}.log"))).ok();
+        let copy = || log.as_ref().and_then(|log| log.try_clone().ok());
+        command.stdout(copy().map_or_else(Stdio::null, Stdio::from));
+        command.stderr(copy().map_or_else(Stdio::null, Stdio::from));
+        command
+    }
+
+    /// Runs a program to its end.
+    pub fn run(&self, program: &str, arguments: &[&str]) -> Result<String> {
+        let output = self.command(program).args(arguments).output();
+        let output = output.with_context(|| format!("cannot start {program}"))?;
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{program} {arguments:?}: {}", complaint.trim());
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// What Sway answers to `get_tree` and such.
+    pub fn sway_tells(&self, question: &str) -> Result<Value> {
+        Ok(serde_json::from_str(&self.run("swaymsg", &["--raw", "--type", question])?)?)
+    }
+
+    pub fn sway_does(&self, command: &str) -> Result<()> {
+        self.run("swaymsg", &["--", command]).map(drop)
+    }
+
+    pub fn windows(&self) -> Result<Vec<Shown>> {
+        let mut windows = Vec::new();
+        collect(&self.sway_tells("get_tree")?, &mut windows);
+        Ok(windows)
+    }
+
+    pub fn focused(&self) -> Result<Option<u64>> {
+        Ok(self.windows()?.into_iter().find(|window| window.is_focused).map(|window| window.id))
+    }
+
+    pub fn focus(&self, window: u64) -> Result<()> {
+        self.sway_does(&format!("[con_id={window}] focus"))
+    }
+
+    /// Starts a program that opens a window, and gives that.
+    pub fn open(&self, program: &str, arguments: &[&str]) -> Result<Shown> {
+        let before = self.windows()?;
+        let mut command = self.quiet(program);
+        command.args(arguments).spawn().with_context(|| format!("cannot start {program}"))?;
+        let opened = || {
+            let now = self.windows().unwrap_or_default();
+            now.into_iter().find(|window| before.iter().all(|old| old.id != window.id))
+        };
+        wait_until(&format!("the window of {program}"), BOUND, || opened().is_some())?;
+        opened().context("it was there a moment ago")
+    }
+
+    /// The program and options of an agent that asks at once.
+    pub fn agent(&self) -> Result<String> {
+        Ok(format!("{} {ASKING}", example(self.user, "scripted_agent")?.display()))
+    }
+
+    pub fn screenshot(&self, path: &Path) -> Result<()> {
+        let own = self.user.home().join("screenshot.png");
+        self.run("grim", &[&own.display().to_string()])?;
+        fs::copy(&own, path).with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(())
+    }
+}
+
+impl Drop for Desktop<'_> {
+    fn drop(&mut self) {
+        let _ = kill(&mut self.sway);
+        let _ = kill(&mut self.bus);
+    }
+}
+
+fn kill(child: &mut Option<Child>) -> Result<()> {
+    let Some(mut child) = child.take() else { return Ok(()) };
+    child.kill()?;
+    child.wait()?;
+    Ok(())
+}
+
+fn collect(node: &Value, windows: &mut Vec<Shown>) {
+    if let (Some(id), Some(pid)) = (node["id"].as_u64(), node["pid"].as_u64()) {
+        let is_focused = node["focused"] == true;
+        windows.push(Shown { id, pid, is_focused });
+    }
+    for list in ["nodes", "floating_nodes"] {
+        node[list].as_array().into_iter().flatten().for_each(|child| collect(child, windows));
+    }
+}
