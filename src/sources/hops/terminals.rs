@@ -61,8 +61,8 @@ pub(super) fn owner_of(tty: &str, near: Pid) -> Option<Owner> {
 pub(super) fn listening_socket(pid: Pid) -> Option<PathBuf> {
     let files = open_files(pid)?;
     let inodes: BTreeSet<&[u8]> = files
-        .iter()
-        .filter_map(|(_, target)| {
+        .values()
+        .filter_map(|target| {
             target.as_os_str().as_bytes().strip_prefix(b"socket:[")?.strip_suffix(b"]")
         })
         .collect();

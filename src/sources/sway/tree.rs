@@ -30,18 +30,18 @@ impl Tree {
     /// Takes in an event. `born_with` tells the terminal that a process made
     /// for the window that it just opened.
     pub(super) fn apply(&mut self, event: &Event, born_with: impl FnOnce(Pid) -> Option<String>) {
-        match event {
-            Event::Window(event) => self.change(event.change, &event.container, born_with),
-            // On an empty workspace nothing has the focus, and no window tells.
-            Event::Workspace(event) if event.change == WorkspaceChange::Focus => {
-                let is_empty = event.current.as_ref().is_none_or(|workspace| {
-                    workspace.nodes.is_empty() && workspace.floating_nodes.is_empty()
-                });
-                if is_empty {
-                    self.focused = None;
-                }
-            }
-            _ => {}
+        if let Event::Window(event) = event {
+            self.change(event.change, &event.container, born_with);
+        }
+        // On an empty workspace nothing has the focus, and no window tells.
+        if let Event::Workspace(event) = event
+            && event.change == WorkspaceChange::Focus
+            && event
+                .current
+                .as_ref()
+                .is_none_or(|it| it.nodes.is_empty() && it.floating_nodes.is_empty())
+        {
+            self.focused = None;
         }
     }
 
@@ -53,24 +53,20 @@ impl Tree {
     ) {
         let Some(mut window) = window(node) else { return };
         let id = window.id;
-        let known = self.windows.get(&id);
-        match change {
-            WindowChange::Close => {
-                self.windows.remove(&id);
-                self.focused = self.focused.filter(|focused| *focused != id);
-                return;
-            }
-            WindowChange::New if known.is_none() => {
-                let taken = |tty: &String| {
-                    self.windows.values().any(|other| other.tty.as_ref() == Some(tty))
-                };
-                window.tty = born_with(window.pid).filter(|tty| !taken(tty));
-            }
-            WindowChange::Focus => self.focused = Some(id),
-            _ => {}
+        if change == WindowChange::Close {
+            self.windows.remove(&id);
+            self.focused = self.focused.filter(|focused| *focused != id);
+            return;
+        }
+        if change == WindowChange::Focus {
+            self.focused = Some(id);
         }
         if let Some(known) = self.windows.get(&id) {
             window.tty.clone_from(&known.tty);
+        } else if change == WindowChange::New {
+            let is_taken =
+                |tty: &String| self.windows.values().any(|other| other.tty.as_ref() == Some(tty));
+            window.tty = born_with(window.pid).filter(|tty| !is_taken(tty));
         }
         self.windows.insert(id, window);
     }
