@@ -8,14 +8,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use ebpf_ai_monitor_agents::Agents;
-use ebpf_ai_monitor_core::{Board, Model, Profiles};
+use ebpf_ai_monitor_core::{Board, Fact, Model, Profiles, WindowId};
 use nix::unistd::User;
 use sd_notify::NotifyState;
 use tracing::{debug, error, info, warn};
 
 use crate::privileges;
 use crate::runtime_dir::RuntimeDir;
-use crate::sinks::{Handle, Sink, facts::Facts, journal::Journal, mask::mask, socket::Socket};
+use crate::sinks::{
+    Handle, Sink, badges::Badges, facts::Facts, journal::Journal, mask::mask, socket::Socket,
+};
 use crate::sources::hops::Hops;
 use crate::sources::kernel::{Kernel, QuietTimer};
 use crate::sources::login::Logins;
@@ -85,11 +87,13 @@ pub(crate) fn run(settings: Settings) -> anyhow::Result<()> {
         let desktop = runtime_dir.of_desktop(uid);
         let socket = Socket::open(runtime_dir.clone())?;
         let facts = Facts::open(runtime_dir, profiles.clone())?;
-        let (revivers, enders) = part([socket.handle(), facts.handle()]);
+        let badges = Badges::start(desktop.clone(), profiles.clone(), tell_seen(&inbox))?;
+        let (revivers, enders) = part([socket.handle(), facts.handle(), badges.handle()]);
         revive_on_login(Logins::new(desktop.clone(), uid)?, revivers)?;
         end_on_signal(enders)?;
         Sway::start(desktop, uid, Arc::downgrade(&inbox))?;
         sinks.push(Box::new(socket));
+        sinks.push(Box::new(badges));
         teller = Some(facts);
     } else {
         end_on_signal(Vec::new())?;
@@ -211,6 +215,16 @@ fn draw(
             shown = board;
         }
     }
+}
+
+/// Whoever takes a badge away has seen it.
+fn tell_seen(inbox: &Arc<SyncSender<Dated>>) -> Box<dyn Fn(WindowId) + Send> {
+    let inbox = Arc::downgrade(inbox);
+    Box::new(move |window| {
+        if let Some(inbox) = inbox.upgrade() {
+            let _ = inbox.send(Dated { at: boot_time(), fact: Fact::BadgeRemoved(window) });
+        }
+    })
 }
 
 type Revivers = Vec<Box<dyn Fn() + Send>>;

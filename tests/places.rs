@@ -4,68 +4,16 @@
 mod support;
 
 use std::path::Path;
-use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::Value;
-use support::board::Boards;
-use support::desktop::{Desktop, Shown};
-use support::monitor::Monitor;
+use support::desktop::Desktop;
+use support::scene::{BOUND, Scene, ids};
 use support::user::TestUser;
 use support::{boot_time_ns, report, take_turn};
 
-const THRESHOLD: Duration = Duration::from_millis(1000);
-const BOUND: Duration = Duration::from_secs(20);
-
-struct Scene<'a> {
-    desktop: Desktop<'a>,
-    boards: Boards,
-    _monitor: Monitor,
-}
-
 fn binary() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_ebpf-ai-monitor"))
-}
-
-impl<'a> Scene<'a> {
-    fn start(user: &'a TestUser) -> Result<Self> {
-        let mut desktop = Desktop::new(user)?;
-        desktop.start_sway()?;
-        let monitor = Monitor::start(binary(), user, THRESHOLD, &["scripted_agent"])?;
-        let boards = Boards::connect(user)?;
-        Ok(Self { desktop, boards, _monitor: monitor })
-    }
-
-    /// An agent in a terminal of its own, that waits by now.
-    fn open(&mut self, terminal: &str, options: &[&str]) -> Result<(Shown, u64)> {
-        let known = self.boards.rows().iter().filter_map(pid_of).collect::<Vec<_>>();
-        let agent = self.desktop.agent()?;
-        let words: Vec<&str> = options.iter().copied().chain(agent.split(' ')).collect();
-        let window = self.desktop.open(terminal, &words)?;
-        let is_new = |row: &Value| {
-            row["phase"] == "waiting" && pid_of(row).is_some_and(|pid| !known.contains(&pid))
-        };
-        let row = self.boards.wait(&format!("the agent in {terminal}"), BOUND, is_new)?;
-        Ok((window, pid_of(&row).context("it has a pid")?))
-    }
-
-    /// The row of an agent once it is so.
-    fn wait(&mut self, agent: u64, what: &str, is_so: impl Fn(&Value) -> bool) -> Result<Value> {
-        self.boards.wait(what, BOUND, |row| pid_of(row) == Some(agent) && is_so(row))
-    }
-
-    fn wait_for_window(&mut self, agent: u64, window: &Shown) -> Result<Value> {
-        let what = format!("{agent} in {}", window.id);
-        self.wait(agent, &what, |row| row["place"] == "one" && row["windows"] == ids(&[window]))
-    }
-}
-
-fn pid_of(row: &Value) -> Option<u64> {
-    row["pid"].as_u64()
-}
-
-fn ids(windows: &[&Shown]) -> Value {
-    windows.iter().map(|window| window.id).collect::<Vec<_>>().into()
 }
 
 fn is_nowhere(row: &Value) -> bool {
@@ -77,7 +25,7 @@ fn a_session_is_in_the_window_of_its_terminal() -> Result<()> {
     skip_unless_root!();
     let _turn = take_turn();
     let user = TestUser::create()?;
-    let mut scene = Scene::start(&user)?;
+    let mut scene = Scene::start(&user, binary())?;
     let mut sessions = Vec::new();
     for (terminal, options) in [
         ("foot", &[][..]),
@@ -108,7 +56,7 @@ fn of_several_windows_of_one_process_a_wrong_one_is_never_named() -> Result<()> 
     skip_unless_root!();
     let _turn = take_turn();
     let user = TestUser::create()?;
-    let mut scene = Scene::start(&user)?;
+    let mut scene = Scene::start(&user, binary())?;
     let socket = scene.desktop.runtime().join("foot.sock").display().to_string();
     let server = format!("--server={socket}");
     let mut command = scene.desktop.quiet("foot");
@@ -122,12 +70,7 @@ fn of_several_windows_of_one_process_a_wrong_one_is_never_named() -> Result<()> 
     scene.wait_for_window(second.1, &second.0)?;
 
     // Who was not there when the windows were made cannot know.
-    let Scene { desktop, boards, _monitor: monitor } = scene;
-    drop(boards);
-    monitor.kill()?;
-    let monitor = Monitor::start(binary(), &user, THRESHOLD, &["scripted_agent"])?;
-    let boards = Boards::connect(&user)?;
-    let mut scene = Scene { desktop, boards, _monitor: monitor };
+    let mut scene = scene.restart()?;
     for agent in [first.1, second.1] {
         let row = scene.wait(agent, "one of two", |row| row["place"] == "any-of")?;
         ensure!(row["windows"] == ids(&[&first.0, &second.0]), "{row}");
@@ -143,11 +86,9 @@ fn sway_may_come_late_and_go_and_come_again() -> Result<()> {
     skip_unless_root!();
     let _turn = take_turn();
     let user = TestUser::create()?;
-    let mut desktop = Desktop::new(&user)?;
-    let monitor = Monitor::start(binary(), &user, THRESHOLD, &["scripted_agent"])?;
-    let boards = Boards::connect(&user)?;
-    desktop.start_sway()?;
-    let mut scene = Scene { desktop, boards, _monitor: monitor };
+    let desktop = Desktop::new(&user)?;
+    let mut scene = Scene::watch(&user, desktop, binary())?;
+    scene.desktop.start_sway()?;
     for _ in 0..2 {
         let (window, agent) = scene.open("xterm", &["-e"])?;
         scene.wait_for_window(agent, &window)?;
@@ -163,7 +104,7 @@ fn a_look_at_the_window_is_an_answer_to_the_call() -> Result<()> {
     skip_unless_root!();
     let _turn = take_turn();
     let user = TestUser::create()?;
-    let mut scene = Scene::start(&user)?;
+    let mut scene = Scene::start(&user, binary())?;
     let (window, agent) = scene.open("foot", &[])?;
     let other = scene.desktop.open("foot", &["sleep", "1000"])?;
     scene.wait(agent, "the window of another", |row| row["in_focus"] == false)?;
@@ -197,7 +138,7 @@ fn a_mark_names_the_project() -> Result<()> {
     skip_unless_root!();
     let _turn = take_turn();
     let user = TestUser::create()?;
-    let mut scene = Scene::start(&user)?;
+    let mut scene = Scene::start(&user, binary())?;
     let (window, agent) = scene.open("foot", &[])?;
     scene.wait_for_window(agent, &window)?;
     let mark = "scoped:terminal:acme/site:main:12345";

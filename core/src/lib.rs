@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod alert;
+mod badge;
 mod belief;
 mod blocked;
 mod board;
@@ -29,6 +30,7 @@ pub use alert::{
     Alert, AlertPolicy, Alerts, Change, Choice, ClosedBy, FocusRule, QuietHours, Repeat, TimeOfDay,
     Urgency,
 };
+pub use badge::{Badge, BadgeState, badges};
 pub use blocked::Waits;
 pub use board::{Board, Row};
 pub use density::DensityRule;

@@ -5,6 +5,7 @@ use std::sync::mpsc::Sender;
 
 use ebpf_ai_monitor_core::Board;
 
+pub(crate) mod badges;
 pub(crate) mod facts;
 pub(crate) mod journal;
 mod line_socket;

@@ -11,6 +11,7 @@ pub mod monitor;
 pub mod mux;
 pub mod netns;
 pub mod pty;
+pub mod scene;
 pub mod screen;
 pub mod tmux;
 pub mod user;
