@@ -5,7 +5,7 @@ mod support;
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -378,7 +378,6 @@ fn leaves_no_trace_in_the_server() -> Result<()> {
     let mux = Mux::new(&user, "socket")?;
     mux.run(&["new-session", "-d", "-s", "shop", "-x", "91", "-y", "17", &mux.agent()])?;
     mux.run(&["set-environment", "-t", "shop", "DISPLAY", ":77"])?;
-    // The session used last of those that nobody looks at: there one attaches.
     mux.run(&["new-session", "-d", "-s", "yard", "-x", "91", "-y", "17", "cat"])?;
     let told = || -> Result<String> {
         let sizes = mux.run(&[
@@ -495,7 +494,7 @@ fn fifty_sessions_cost_nothing() -> Result<()> {
         "50 tmux sessions: told {:?} after tmux had answered in the middle, p99 {:?}, most {:?}",
         delays[100], delays[197], delays[199]
     ));
-    let server = mux.ask(&tty_target(&mux)?, "#{pid}")?;
+    let server = mux.ask("%0", "#{pid}")?;
     let daemon = watch.monitor.pid().to_string();
     let spent = || -> Result<(Duration, Duration)> { Ok((cpu(&daemon)?, cpu(&server)?)) };
     let rest = Duration::from_secs(10);
@@ -509,11 +508,6 @@ fn fifty_sessions_cost_nothing() -> Result<()> {
     ));
     ensure!(delays[100] < Duration::from_millis(100), "{delays:?}");
     Ok(())
-}
-
-fn tty_target(mux: &Mux) -> Result<String> {
-    mux.run(&["list-panes", "-a", "-F", "#{pane_id}"])
-        .map(|panes| panes.lines().next().unwrap_or_default().to_owned())
 }
 
 /// Of all its threads, to the nanosecond.
