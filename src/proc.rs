@@ -88,11 +88,11 @@ fn parse_stat(text: &str) -> Option<Stat> {
     })
 }
 
-/// The kernel packs a device's number so (`new_encode_dev`), and gives the
-/// majors 136 to 143 to the slaves of ptys.
+/// The kernel packs a device's number so (`new_encode_dev`); the majors 136 to
+/// 143 are those of the slaves of ptys.
 fn pts_of(device: u32) -> Option<u32> {
     let (major, minor) = (device >> 8 & 0xfff, device & 0xff | device >> 12 & 0xfff00);
-    (136..=143).contains(&major).then(|| ((major - 136) << 20) + minor)
+    (136..=143).contains(&major).then_some(minor)
 }
 
 /// The terminal of a process's child that was started a moment ago, if there is

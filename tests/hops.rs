@@ -332,7 +332,7 @@ fn focus_chooses_the_pane_for_the_client_that_shows_its_session() -> Result<()> 
     let (first, second) = (mux.attach("one")?, mux.attach("two")?);
     mux.run(&["new-window", "-d", "-t", "two:3", "cat"])?;
     mux.run(&["split-window", "-d", "-t", "two:3", &mux.agent()])?;
-    let tty = mux.tty("two:3.1")?;
+    let (tty, pane) = (mux.tty("two:3.1")?, mux.ask("two:3.1", "#{pane_id}")?);
     let row = watch.wait("a call", &tty, |row| calls(row) && !steps_of(row).is_empty())?;
     let shown = |client: &OnPty| {
         let format = "#{client_tty} #{session_name} #{window_index} #{pane_index}";
@@ -355,9 +355,21 @@ fn focus_chooses_the_pane_for_the_client_that_shows_its_session() -> Result<()> 
     let unknown = focus(&user, &["pts/77777"])?;
     assert_eq!(unknown.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&unknown.stderr).contains("no session is called"));
-    // Nobody looks: it says how to come there, and the next client sees it.
-    mux.run(&["select-window", "-t", "two:0"])?;
+    // A client of a group stays in its own session.
+    mux.run(&["new-session", "-d", "-t", "two", "-s", "twin"])?;
     drop((first, second));
+    let third = mux.attach("twin")?;
+    watch.wait_for_steps(&tty, &[step("twin", &pane, Some(third.tty()))])?;
+    mux.run(&["select-window", "-t", "twin:0"])?;
+    ensure!(focus(&user, &[&tty])?.status.success(), "no way to the third");
+    assert_eq!(
+        (shown(&third)?, mux.ask("two", "#{window_index}")?),
+        ("twin 3 1".into(), "3".into())
+    );
+    // Nobody looks: it says how to come there, and the next client sees it.
+    mux.run(&["kill-session", "-t", "twin"])?;
+    mux.run(&["select-window", "-t", "two:0"])?;
+    drop(third);
     watch.wait("no client", &tty, |row| steps_of(row)[0].2.is_none())?;
     let away = focus(&user, &[&tty])?;
     assert_eq!(away.status.code(), Some(1));
@@ -377,9 +389,8 @@ fn leaves_no_trace_in_the_server() -> Result<()> {
     let user = TestUser::create()?;
     let mux = Mux::new(&user, "socket")?;
     mux.run(&["new-session", "-d", "-s", "shop", "-x", "91", "-y", "17", &mux.agent()])?;
-    mux.run(&["set-environment", "-t", "shop", "DISPLAY", ":77"])?;
-    // The session used last of those that nobody looks at: there one attaches.
     mux.run(&["new-session", "-d", "-s", "yard", "-x", "91", "-y", "17", "cat"])?;
+    mux.run(&["set-environment", "-t", "yard", "DISPLAY", ":77"])?;
     let told = || -> Result<String> {
         let sizes = mux.run(&[
             "list-windows",
@@ -387,7 +398,7 @@ fn leaves_no_trace_in_the_server() -> Result<()> {
             "-F",
             "#{session_name} #{window_width} #{window_height}",
         ])?;
-        let environment = mux.run(&["show-environment", "-t", "shop", "DISPLAY"])?;
+        let environment = mux.run(&["show-environment", "-t", "yard", "DISPLAY"])?;
         Ok([sizes, environment, mux.run(&["show-hooks", "-g"])?].join("\n"))
     };
     let before = told()?;
@@ -452,11 +463,12 @@ fn screen_is_seen_where_its_clients_are() -> Result<()> {
         row["agent"] == "scripted_agent" && steps_of(row) == [step("", "", None)]
     })?;
     let tty = row["tty"].as_str().context("no terminal")?.to_owned();
-    mux.run(&["new-session", "-d", "-s", "outer", "cat"])?;
+    // No terminal comes or goes with screen's clients.
+    mux.run(&["new-session", "-d", "-s", "outer", "exec sh"])?;
+    let (outer, client) = (mux.tty("outer")?, mux.attach("outer")?);
     let attach = format!("SCREENDIR={} screen -r shop", folder.display());
-    mux.run(&["new-window", "-t", "outer", &attach])?;
-    let (outer, client) = (mux.tty("outer:1")?, mux.attach("outer")?);
-    let seen = [step("outer", "%1", Some(client.tty())), step("", "", Some(&outer))];
+    mux.run(&["send-keys", "-t", "outer", &attach, "Enter"])?;
+    let seen = [step("outer", "%0", Some(client.tty())), step("", "", Some(&outer))];
     watch.wait_for_steps(&tty, &seen)?;
     watch.wait_for_hop("sight: Current")?;
     ensure!(screen(&["-S", "shop", "-X", "detach"]).status()?.success(), "no detach");
@@ -495,7 +507,7 @@ fn fifty_sessions_cost_nothing() -> Result<()> {
         "50 tmux sessions: told {:?} after tmux had answered in the middle, p99 {:?}, most {:?}",
         delays[100], delays[197], delays[199]
     ));
-    let server = mux.ask(&tty_target(&mux)?, "#{pid}")?;
+    let server = mux.ask("%0", "#{pid}")?;
     let daemon = watch.monitor.pid().to_string();
     let spent = || -> Result<(Duration, Duration)> { Ok((cpu(&daemon)?, cpu(&server)?)) };
     let rest = Duration::from_secs(10);
@@ -509,11 +521,6 @@ fn fifty_sessions_cost_nothing() -> Result<()> {
     ));
     ensure!(delays[100] < Duration::from_millis(100), "{delays:?}");
     Ok(())
-}
-
-fn tty_target(mux: &Mux) -> Result<String> {
-    mux.run(&["list-panes", "-a", "-F", "#{pane_id}"])
-        .map(|panes| panes.lines().next().unwrap_or_default().to_owned())
 }
 
 /// Of all its threads, to the nanosecond.

@@ -1,7 +1,7 @@
 //! Which terminals a process holds, and by which socket it is found: read from
 //! its open files, so only of the user's own processes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
@@ -61,9 +61,10 @@ pub(super) fn owner_of(tty: &str, near: Pid) -> Option<Owner> {
 pub(super) fn listening_socket(pid: Pid) -> Option<PathBuf> {
     let files = open_files(pid)?;
     let inodes: BTreeSet<&[u8]> = files
-        .values()
-        .filter_map(|target| {
-            target.as_os_str().as_bytes().strip_prefix(b"socket:[")?.strip_suffix(b"]")
+        .iter()
+        .filter_map(|(_, target)| {
+            let target = target.as_os_str().as_bytes();
+            target.strip_prefix(b"socket:[")?.strip_suffix(b"]")
         })
         .collect();
     let sockets = fs::read(format!("/proc/{}/net/unix", pid.0)).ok()?;
@@ -94,7 +95,8 @@ fn all_processes() -> Vec<Pid> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).map(Pid).collect()
 }
 
-fn open_files(pid: Pid) -> Option<BTreeMap<OsString, PathBuf>> {
+/// Their numbers, and what `/proc` calls them.
+fn open_files(pid: Pid) -> Option<Vec<(OsString, PathBuf)>> {
     let entries = fs::read_dir(format!("/proc/{}/fd", pid.0)).ok()?;
     let target = |entry: fs::DirEntry| Some((entry.file_name(), fs::read_link(entry.path()).ok()?));
     Some(entries.flatten().filter_map(target).collect())
