@@ -17,6 +17,7 @@ const USAGE: u8 = 2;
 
 /// Below the directory of configurations.
 const AGENTS_DIR: &str = "ebpf-ai-monitor/agents";
+const CONFIG: &str = "ebpf-ai-monitor/config.toml";
 
 const LONGEST_THRESHOLD_MS: u64 = 3_600_000;
 
@@ -84,6 +85,10 @@ struct RunArgs {
     /// Where the user's own profiles are [default: ~/.config/ebpf-ai-monitor/agents]
     #[arg(long, value_name = "DIR")]
     agents_dir: Option<PathBuf>,
+
+    /// What you want to be told of [default: ~/.config/ebpf-ai-monitor/config.toml]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
 
     /// Do not read what agents write down of their turns
     #[arg(long)]
@@ -363,9 +368,11 @@ fn run(args: RunArgs) -> ExitCode {
         Err(problem) => return fail(&problem, ExitCode::from(USAGE)),
     };
     let runtime_dir = args.runtime_dir.map_or(RuntimeDir::Default, RuntimeDir::At);
-    let default_dir = || user.dir.join(".config").join(AGENTS_DIR);
+    let config_dir = user.dir.join(".config");
+    let default_dir = || config_dir.join(AGENTS_DIR);
     let settings = daemon::Settings {
         agents_dir: args.agents_dir.unwrap_or_else(default_dir),
+        config: args.config.unwrap_or_else(|| config_dir.join(CONFIG)),
         user,
         threshold: Duration::from_millis(args.threshold),
         transcripts: if args.no_transcripts {

@@ -1,6 +1,7 @@
 //! The loop: facts in, boards out.
 
-use std::path::PathBuf;
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel};
 use std::sync::{Arc, Weak};
 use std::thread;
@@ -8,15 +9,17 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use ebpf_ai_monitor_agents::Agents;
-use ebpf_ai_monitor_core::{Board, Fact, Model, Profiles, WindowId};
+use ebpf_ai_monitor_core::{AlertPolicy, Board, Fact, Model, Profiles, WindowId};
 use nix::unistd::User;
 use sd_notify::NotifyState;
 use tracing::{debug, error, info, warn};
 
+use crate::config::Config;
 use crate::privileges;
 use crate::runtime_dir::RuntimeDir;
 use crate::sinks::{
-    Handle, Sink, badges::Badges, facts::Facts, journal::Journal, mask::mask, socket::Socket,
+    Handle, Sink, badges::Badges, facts::Facts, journal::Journal, mask::mask, notify::Notify,
+    socket::Socket,
 };
 use crate::sources::hops::Hops;
 use crate::sources::kernel::{Kernel, QuietTimer};
@@ -39,6 +42,8 @@ pub(crate) struct Settings {
     pub(crate) processes: Vec<String>,
     /// Of the user's own profiles.
     pub(crate) agents_dir: PathBuf,
+    /// The user's own file.
+    pub(crate) config: PathBuf,
     pub(crate) transcripts: TranscriptUse,
     pub(crate) output: Output,
 }
@@ -86,14 +91,22 @@ pub(crate) fn run(settings: Settings) -> anyhow::Result<()> {
     if let Output::Socket(runtime_dir) = settings.output {
         let desktop = runtime_dir.of_desktop(uid);
         let socket = Socket::open(runtime_dir.clone())?;
-        let facts = Facts::open(runtime_dir, profiles.clone())?;
+        let facts = Facts::open(runtime_dir.clone(), profiles.clone())?;
         let badges = Badges::start(desktop.clone(), profiles.clone(), tell_seen(&inbox))?;
-        let (revivers, enders) = part([socket.handle(), facts.handle(), badges.handle()]);
+        let policy = read_policy(&settings.config).unwrap_or_else(|error| {
+            error!("{error:#}; going on with the defaults");
+            AlertPolicy::default()
+        });
+        let notify = Notify::start(runtime_dir, policy, profiles.clone())?;
+        reload_on_hangup(settings.config, notify.policy())?;
+        let handles = [socket.handle(), facts.handle(), badges.handle(), notify.handle()];
+        let (revivers, enders) = part(handles);
         revive_on_login(Logins::new(desktop.clone(), uid)?, revivers)?;
         end_on_signal(enders)?;
         Sway::start(desktop, uid, Arc::downgrade(&inbox))?;
         sinks.push(Box::new(socket));
         sinks.push(Box::new(badges));
+        sinks.push(Box::new(notify));
         teller = Some(facts);
     } else {
         end_on_signal(Vec::new())?;
@@ -154,6 +167,35 @@ fn read_agents(settings: &Settings) -> anyhow::Result<Agents> {
         error!("{problem}");
     }
     Ok(agents)
+}
+
+fn read_policy(config: &Path) -> anyhow::Result<AlertPolicy> {
+    Ok(Config::read(config)?.notifications.into())
+}
+
+/// A service reads its configuration again on SIGHUP. One that runs on a
+/// terminal ends with that.
+fn reload_on_hangup(
+    config: PathBuf,
+    change: impl Fn(AlertPolicy) + Send + 'static,
+) -> anyhow::Result<()> {
+    if std::io::stdin().is_terminal() {
+        return Ok(());
+    }
+    let mut signals = signal_hook::iterator::Signals::new([signal_hook::consts::SIGHUP])
+        .context("cannot wait for SIGHUP")?;
+    thread::Builder::new().name("reload".into()).spawn(move || {
+        for _ in signals.forever() {
+            match read_policy(&config) {
+                Ok(policy) => {
+                    info!("{} is read again", config.display());
+                    change(policy);
+                }
+                Err(error) => error!("{error:#}; going on as before"),
+            }
+        }
+    })?;
+    Ok(())
 }
 
 /// Optional: what fails here takes evidence away and no more.

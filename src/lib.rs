@@ -3,6 +3,7 @@
 pub mod cli;
 mod client;
 mod commands;
+mod config;
 mod daemon;
 mod privileges;
 mod proc;

@@ -151,6 +151,16 @@ impl Alerts {
         self.deadline
     }
 
+    /// For the next change: what stands is not shown again.
+    pub fn set_policy(&mut self, policy: AlertPolicy) {
+        self.policy = policy;
+    }
+
+    /// Whether the session calls for the person, seen or not.
+    pub fn calls(&self, session: SessionId) -> bool {
+        self.sessions.get(&session).is_some_and(|watched| watched.call.is_some())
+    }
+
     /// What should be seen now: for whoever could not, or lost it.
     pub fn standing(&self) -> impl Iterator<Item = &Alert> {
         let shown = self.sessions.values().filter_map(|it| it.call.as_ref()?.shown.as_ref());
