@@ -38,7 +38,8 @@ TO_RUN := setsid:util-linux script:bsdutils
 TO_TEST := tmux:tmux ip:iproute2 unshare:util-linux useradd:passwd node:nodejs npm:npm
 # A desktop without a screen, and what is opened in it.
 TO_TEST += sway:sway swaync:sway-notification-center foot:foot xterm:xterm kitty:kitty
-TO_TEST += alacritty:alacritty Xwayland:xwayland dbus-daemon:dbus-daemon grim:grim wtype:wtype
+TO_TEST += alacritty:alacritty Xwayland:xwayland grim:grim wtype:wtype
+TO_TEST += dbus-daemon:dbus-daemon dbus-monitor:dbus-bin dbus-send:dbus-bin
 TO_TEST += mako:mako-notifier dunst:dunst screen:screen
 
 .PHONY: help setup setup-tests build run demo test check score fuzz bench clean
