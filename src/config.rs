@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use ebpf_ai_monitor_core::{
-    AlertPolicy, Choice, FocusRule, QuietHours, Reason, Repeat, TimeOfDay, Urgency,
+    AlertPolicy, Choice, FocusRule, QuietHours, Repeat, TimeOfDay, Urgency,
 };
 use serde::{Deserialize, Deserializer};
+
+use crate::protocol::ReasonWord;
 
 /// One that is longer is none.
 const MAX_BYTES: u64 = 1 << 20;
@@ -36,7 +38,7 @@ pub(crate) struct Notifications {
     urgency: Option<UrgencyWord>,
     sound: Option<String>,
     timeout_ms: Option<Milliseconds>,
-    reasons: BTreeMap<ReasonKey, Choices>,
+    reasons: BTreeMap<ReasonWord, Choices>,
     agents: BTreeMap<String, Choices>,
     projects: BTreeMap<String, Choices>,
 }
@@ -47,17 +49,6 @@ struct Choices {
     enabled: Option<bool>,
     urgency: Option<UrgencyWord>,
     sound: Option<String>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum ReasonKey {
-    Done,
-    Permission,
-    Question,
-    StartUp,
-    Interrupted,
-    Unknown,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -165,19 +156,6 @@ impl From<UrgencyWord> for Urgency {
     }
 }
 
-impl From<ReasonKey> for Reason {
-    fn from(key: ReasonKey) -> Self {
-        match key {
-            ReasonKey::Done => Self::Done,
-            ReasonKey::Permission => Self::Permission,
-            ReasonKey::Question => Self::Question,
-            ReasonKey::StartUp => Self::StartUp,
-            ReasonKey::Interrupted => Self::Interrupted,
-            ReasonKey::Unknown => Self::Unknown,
-        }
-    }
-}
-
 impl<'de> Deserialize<'de> for Milliseconds {
     fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
         Ok(Self(Duration::from_millis(up_to(value, 3_600_000)?)))
@@ -215,6 +193,8 @@ impl<'de> Deserialize<'de> for Hours {
 
 #[cfg(test)]
 mod tests {
+    use ebpf_ai_monitor_core::Reason;
+
     use super::*;
 
     fn read(text: &str) -> anyhow::Result<AlertPolicy> {

@@ -149,7 +149,7 @@ pub enum PhaseWord {
     Exited,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ReasonWord {
     Done,
@@ -180,6 +180,19 @@ impl ReasonWord {
             Self::StartUp => "start-up",
             Self::Interrupted => "interrupted",
             Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl From<ReasonWord> for Reason {
+    fn from(word: ReasonWord) -> Self {
+        match word {
+            ReasonWord::Done => Self::Done,
+            ReasonWord::Permission => Self::Permission,
+            ReasonWord::Question => Self::Question,
+            ReasonWord::StartUp => Self::StartUp,
+            ReasonWord::Interrupted => Self::Interrupted,
+            ReasonWord::Unknown => Self::Unknown,
         }
     }
 }

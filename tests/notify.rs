@@ -13,6 +13,7 @@ use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, ensure};
+use support::board::Boards;
 use support::desktop::{Desktop, Shown};
 use support::scene::{BOUND, Scene, pid_of};
 use support::user::TestUser;
@@ -234,5 +235,65 @@ fn a_notification_daemon_that_hangs_stops_nobody() -> Result<()> {
         ask_from_behind(&mut scene)?;
     }
     rustix::process::kill_process(pid, rustix::process::Signal::CONT)?;
+    end(mako)
+}
+
+#[test]
+fn after_a_log_out_and_a_log_in_everything_is_told_again() -> Result<()> {
+    skip_unless_root!();
+    let _turn = take_turn();
+    let user = TestUser::create()?;
+    let mut scene = start(&user)?;
+    let mako = start_daemon(&scene.desktop, "mako")?;
+    ask_from_behind(&mut scene)?;
+    scene.desktop.kill_sway()?;
+    scene.desktop.kill_bus()?;
+    end(mako)?;
+    std::fs::remove_dir_all(scene.desktop.runtime())?;
+
+    scene.desktop = Desktop::new(&user)?;
+    wait_until("the socket", BOUND, || Boards::connect(&user).is_ok())?;
+    scene.boards = Boards::connect(&user)?;
+    scene.desktop.start_bus()?;
+    scene.desktop.start_sway()?;
+    let mako = start_daemon(&scene.desktop, "mako")?;
+    let ear = Ear::listen(&scene.desktop)?;
+    let (window, _) = ask_from_behind(&mut scene)?;
+    ear.wait("Notify", 1)?;
+    let badge = scene.desktop.runtime().join(format!("i3pm-badges/{}.json", window.id));
+    wait_until("the badge", BOUND, || badge.exists())
+        .with_context(|| scene.monitor.log().join("\n"))?;
+    end(mako)
+}
+
+/// What nobody would want to hear of, by the configuration, and by what is
+/// told after it was changed.
+#[test]
+fn the_configuration_is_kept_to_and_read_again() -> Result<()> {
+    skip_unless_root!();
+    let _turn = take_turn();
+    let user = TestUser::create()?;
+    let config = ".config/ebpf-ai-monitor/config.toml";
+    user.write(config, "[notifications]\nquiet_hours = [\"00:00-23:59\", \"12:00-11:59\"]\n")?;
+    let mut scene = start(&user)?;
+    let mako = start_daemon(&scene.desktop, "mako")?;
+    let ear = Ear::listen(&scene.desktop)?;
+    ask_from_behind(&mut scene)?;
+    let hang_up = || -> Result<()> {
+        let pid = i32::try_from(scene.monitor.pid())?;
+        let pid = rustix::process::Pid::from_raw(pid).context("it has a number")?;
+        Ok(rustix::process::kill_process(pid, rustix::process::Signal::HUP)?)
+    };
+    let says = |text: &str| {
+        wait_until(text, BOUND, || scene.monitor.log().iter().any(|line| line.contains(text)))
+    };
+    user.write(config, "[notifications]\nquiet_ours = []\n")?;
+    hang_up()?;
+    says("config.toml:2:1: unknown field `quiet_ours`")?;
+    ensure!(ear.moments("Notify").is_empty(), "it is quiet: {:?}", ear.words());
+    user.write(config, "[notifications]\nsound = \"bell\"\n")?;
+    hang_up()?;
+    says("is read again")?;
+    ear.wait("Notify", 1)?;
     end(mako)
 }

@@ -86,15 +86,7 @@ impl LineSocket {
     }
 
     pub(super) fn handle(&self) -> Handle {
-        let (reviver, ender) = (self.publisher.clone(), self.publisher.clone());
-        Handle {
-            revive: Box::new(move || {
-                let _ = reviver.send(News::Revived);
-            }),
-            end: Box::new(move |done| {
-                let _ = ender.send(News::Ended(done));
-            }),
-        }
+        Handle::of(&self.publisher, || News::Revived, News::Ended)
     }
 }
 

@@ -21,6 +21,26 @@ pub(crate) struct Handle {
     pub(crate) end: Box<dyn Fn(Sender<()>) + Send>,
 }
 
+impl Handle {
+    /// For a sink whose thread takes news of this kind.
+    fn of<T: Send + 'static>(
+        news: &Sender<T>,
+        revived: fn() -> T,
+        ended: fn(Sender<()>) -> T,
+    ) -> Self {
+        let (reviver, ender) = (news.clone(), news.clone());
+        // Who has ended already needs to hear nothing.
+        Self {
+            revive: Box::new(move || {
+                let _ = reviver.send(revived());
+            }),
+            end: Box::new(move |done| {
+                let _ = ender.send(ended(done));
+            }),
+        }
+    }
+}
+
 pub(crate) trait Sink {
     fn name(&self) -> &'static str;
 

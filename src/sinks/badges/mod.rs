@@ -80,15 +80,7 @@ impl Badges {
     }
 
     pub(crate) fn handle(&self) -> Handle {
-        let (reviver, ender) = (self.news.clone(), self.news.clone());
-        Handle {
-            revive: Box::new(move || {
-                let _ = reviver.send(News::Revived);
-            }),
-            end: Box::new(move |done| {
-                let _ = ender.send(News::Ended(done));
-            }),
-        }
+        Handle::of(&self.news, || News::Revived, News::Ended)
     }
 }
 
