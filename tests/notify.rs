@@ -5,95 +5,25 @@
 
 mod support;
 
-use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::process::Child;
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
 use support::board::Boards;
 use support::desktop::{Desktop, Shown};
+use support::ear::{Ear, Said};
+use support::pty::example;
 use support::scene::{BOUND, Scene, pid_of};
 use support::user::TestUser;
-use support::{boot_time_ns, report, take_turn, wait_until};
+use support::{report, take_turn, wait_until};
+
+const CONFIG: &str = ".config/ebpf-ai-monitor/config.toml";
 
 fn binary() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_ebpf-ai-monitor"))
-}
-
-/// What was said to and by the notification daemon: the moment and the word.
-struct Ear {
-    heard: Arc<Mutex<Vec<(u64, String)>>>,
-    process: Child,
-}
-
-impl Ear {
-    /// On the bus, when this returns.
-    fn listen(desktop: &Desktop<'_>) -> Result<Self> {
-        let mut command = desktop.command("dbus-monitor");
-        command.args(["--session", "--profile", "interface='org.freedesktop.Notifications'"]);
-        command.stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut process = command.spawn().context("cannot start dbus-monitor")?;
-        let output = BufReader::new(process.stdout.take().context("it has one")?);
-        let heard = Arc::new(Mutex::new(Vec::new()));
-        let keeper = Arc::clone(&heard);
-        thread::spawn(move || {
-            for line in output.lines().map_while(Result::ok) {
-                let at_ns = boot_time_ns();
-                let word = line.rsplit('\t').next().unwrap_or_default().to_owned();
-                let mut heard = keeper.lock().unwrap_or_else(PoisonError::into_inner);
-                heard.push((profile_time(&line).unwrap_or(at_ns), word));
-            }
-        });
-        let ear = Self { heard, process };
-        // Its first line is a title.
-        wait_until("dbus-monitor", BOUND, || !ear.words().is_empty())?;
-        Ok(ear)
-    }
-
-    fn words(&self) -> Vec<(u64, String)> {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn moments(&self, word: &str) -> Vec<u64> {
-        self.words().into_iter().filter(|(_, it)| it == word).map(|(at, _)| at).collect()
-    }
-
-    fn wait(&self, word: &str, count: usize) -> Result<()> {
-        let has_come = || self.moments(word).len() >= count;
-        wait_until(&format!("{count} {word}"), BOUND, has_come)
-            .with_context(|| format!("{:?}", self.words()))
-    }
-}
-
-impl Drop for Ear {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-/// The second field of a line is the time of day, on the clock of this boot.
-fn profile_time(line: &str) -> Option<u64> {
-    let seconds: f64 = line.split('\t').nth(1)?.parse().ok()?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs_f64();
-    let ago = Duration::try_from_secs_f64(now - seconds).ok()?;
-    boot_time_ns().checked_sub(u64::try_from(ago.as_nanos()).ok()?)
-}
-
-fn start_daemon(desktop: &Desktop<'_>, program: &str) -> Result<Child> {
-    let daemon = desktop.quiet(program).spawn();
-    let daemon = daemon.with_context(|| format!("cannot start {program}"))?;
-    let asks = ["--session", "--print-reply", "--dest=org.freedesktop.DBus", "/"];
-    let asks = asks
-        .into_iter()
-        .chain(["org.freedesktop.DBus.NameHasOwner", "string:org.freedesktop.Notifications"]);
-    let asks: Vec<&str> = asks.collect();
-    let is_there = || desktop.run("dbus-send", &asks).is_ok_and(|it| it.contains("true"));
-    wait_until(program, BOUND, is_there)?;
-    Ok(daemon)
 }
 
 fn end(mut daemon: Child) -> Result<()> {
@@ -116,7 +46,7 @@ fn ask_from_behind(scene: &mut Scene<'_>) -> Result<(Shown, u64)> {
     scene.desktop.sway_does("workspace 1")?;
     let window = scene.desktop.open("foot", &agent.split(' ').collect::<Vec<_>>())?;
     scene.desktop.sway_does("workspace 9")?;
-    let is_it = |row: &serde_json::Value| {
+    let is_it = |row: &Value| {
         let is_new = pid_of(row).is_some_and(|pid| !known.contains(&pid));
         is_new && row["phase"] == "waiting" && !row["attention_since_ns"].is_null()
     };
@@ -130,49 +60,131 @@ fn a_wait_is_one_notification_that_leads_to_the_window() -> Result<()> {
     let _turn = take_turn();
     let user = TestUser::create()?;
     let mut scene = start(&user)?;
-    let swaync = start_daemon(&scene.desktop, "swaync")?;
+    let swaync = scene.desktop.start_notifier("swaync")?;
     let ear = Ear::listen(&scene.desktop)?;
     let (window, agent) = ask_from_behind(&mut scene)?;
     ear.wait("Notify", 1)?;
-    let known = scene.monitor.all_changes()?.into_iter().rfind(|it| it.to == "waiting");
-    let known_ns = known.context("it waits")?.at_ns;
-    let told_ns = ear.moments("Notify")[0];
-    report(&format!(
-        "from knowing to Notify on the bus: {} us",
-        told_ns.saturating_sub(known_ns) / 1000
-    ));
     if let Some(folder) = std::env::var_os("SCREENSHOTS").map(PathBuf::from) {
         // Its drawing is nobody's event.
         thread::sleep(Duration::from_millis(700));
         scene.desktop.screenshot(&folder.join("notification.png"))?;
     }
 
-    // As a person does who works without a mouse.
-    scene.desktop.run("swaync-client", &["--open-panel", "--skip-wait"])?;
-    let pressed = || {
-        let _ = scene.desktop.run("wtype", &["-k", "Return"]);
-        !ear.moments("ActionInvoked").is_empty()
-    };
-    wait_until("the notification is pressed", BOUND, pressed)?;
-    let pressed_ns = ear.moments("ActionInvoked")[0];
-    let row = scene.wait(agent, "the focus", |row| row["in_focus"] == true);
-    let row = row.with_context(|| scene.monitor.log().join("\n"))?;
-    report(&format!(
-        "from the press to the board with the focus: {} us",
-        scene.boards.read_at_ns.saturating_sub(pressed_ns) / 1000
-    ));
+    let mut row = go_by_the_notification(&mut scene, &ear, agent)?;
     ensure!(row["attention_since_ns"].is_null(), "{row}");
     ensure!(scene.desktop.focused()? == Some(window.id), "its window has the focus");
-    ensure!(ear.moments("Notify").len() == 1, "{:?}", ear.words());
+    ensure!(ear.moments("Notify").len() == 1, "{:?}", ear.all());
+    for calls in 2..=5 {
+        let (window, agent) = ask_from_behind(&mut scene)?;
+        ear.wait("Notify", calls)?;
+        row = go_by_the_notification(&mut scene, &ear, agent)?;
+        ensure!(scene.desktop.focused()? == Some(window.id), "not where {row} is");
+    }
 
     // Before the person's eyes there is none; the next call tells that it was so.
     let (_, seen) = scene.open("foot", &[])?;
     scene.wait(seen, "in focus", |row| row["in_focus"] == true)?;
     ask_from_behind(&mut scene)?;
-    ear.wait("Notify", 2)?;
+    ear.wait("Notify", 6)?;
     thread::sleep(Duration::from_secs(1));
-    ensure!(ear.moments("Notify").len() == 2, "{:?}", ear.words());
+    ensure!(ear.moments("Notify").len() == 6, "{:?}", ear.all());
     end(swaync)
+}
+
+/// As a person does who works without a mouse. Gives the row when it has the focus.
+fn go_by_the_notification(scene: &mut Scene<'_>, ear: &Ear, agent: u64) -> Result<Value> {
+    let before = ear.moments("ActionInvoked").len();
+    scene.desktop.run("swaync-client", &["--open-panel", "--skip-wait"])?;
+    let pressed = || {
+        let _ = scene.desktop.run("wtype", &["-k", "Return"]);
+        ear.moments("ActionInvoked").len() > before
+    };
+    wait_until("the notification is pressed", BOUND, pressed)?;
+    let row = scene.wait(agent, "the focus", |row| row["in_focus"] == true);
+    let row = row.with_context(|| scene.monitor.log().join("\n"))?;
+    let pressed_ns = ear.moments("ActionInvoked")[before];
+    let took_us = scene.boards.read_at_ns.saturating_sub(pressed_ns) / 1000;
+    report(&format!("from the press to the board with the focus: {took_us} us"));
+    Ok(row)
+}
+
+#[test]
+fn each_wait_is_told_once_and_at_once() -> Result<()> {
+    skip_unless_root!();
+    let _turn = take_turn();
+    let user = TestUser::create()?;
+    user.write(CONFIG, "[notifications]\nsound = \"bell\"\n")?;
+    let mut scene = start(&user)?;
+    let swaync = scene.desktop.start_notifier("swaync")?;
+    let ear = Ear::listen(&scene.desktop)?;
+    scene.desktop.sway_does("workspace 9")?;
+    // Neither do they wait for each other nor often at the same moment.
+    let agents = 5;
+    let turns = 12;
+    for number in 0..agents {
+        let time = format!("--work={}", 1000 + 70 * number);
+        let options = ["--explicit", "--turns=12", "--wait=1000", &time];
+        let program = example(&user, "scripted_agent")?.display().to_string();
+        let words: Vec<&str> = std::iter::once(program.as_str()).chain(options).collect();
+        scene.desktop.sway_does("workspace 1")?;
+        scene.desktop.open("foot", &words)?;
+        scene.desktop.sway_does("workspace 9")?;
+    }
+    let are_gone =
+        |rows: &[Value]| rows.len() == agents && rows.iter().all(|row| row["phase"] == "exited");
+    scene.boards.wait_for_rows("the end", Duration::from_secs(60), are_gone)?;
+    let waits = agents * turns;
+    let is_told = || ear.loud() >= waits;
+    wait_until("every wait", BOUND, is_told).with_context(|| format!("{}", ear.loud()))?;
+    ensure!(ear.loud() == waits, "{} of {waits}", ear.loud());
+    let told: Vec<u64> =
+        ear.all().into_iter().filter(Said::is_loud).map(|said| said.at_ns).collect();
+    let known = scene.monitor.all_changes()?.into_iter().filter(|it| it.to == "waiting");
+    // The n-th that was known is the n-th that is told.
+    let mut delays: Vec<u64> =
+        known.zip(told).map(|(known, told)| told.saturating_sub(known.at_ns) / 1000).collect();
+    ensure!(delays.len() == waits, "{} were known", delays.len());
+    delays.sort_unstable();
+    report(&format!(
+        "from knowing to Notify on the bus, {waits} waits: median {} us, p99 {} us, most {} us",
+        delays[waits / 2],
+        delays[waits * 99 / 100],
+        delays[waits - 1]
+    ));
+    ensure!(delays[waits / 2] < 500_000, "notifications come late: {delays:?}");
+    end(swaync)
+}
+
+#[test]
+fn a_prompt_that_blinks_calls_once() -> Result<()> {
+    skip_unless_root!();
+    let _turn = take_turn();
+    let user = TestUser::create()?;
+    user.write(CONFIG, "[notifications]\nsound = \"bell\"\n")?;
+    let mut scene = start(&user)?;
+    let mako = scene.desktop.start_notifier("mako")?;
+    let ear = Ear::listen(&scene.desktop)?;
+    let state = |state: &str| format!("write=\\x1b]7501;state={state}:app=scripted\\x1b\\x5c");
+    // A caret that blinks; and one that says for a blink that it works.
+    let (works, rests) = (state("working"), state("idle"));
+    let says_so = ["pause=2000", &works, "pause=300", &rests].repeat(4);
+    let says_so =
+        [&[works.as_str(), "pause=2000", &rests][..], &says_so, &["pause=60000"]].concat();
+    let caret = ["animate=4000", "blink=530,20000", "pause=60000"];
+    for (steps, blinks_for) in [(&caret[..], 18), (&says_so, 12)] {
+        let before = ear.loud();
+        let program = example(&user, "scripted_agent")?.display().to_string();
+        let words: Vec<&str> =
+            std::iter::once(program.as_str()).chain(steps.iter().copied()).collect();
+        scene.desktop.sway_does("workspace 1")?;
+        scene.desktop.open("foot", &words)?;
+        scene.desktop.sway_does("workspace 9")?;
+        wait_until("a call", BOUND, || ear.loud() > before)?;
+        thread::sleep(Duration::from_secs(blinks_for));
+        ensure!(ear.loud() == before + 1, "{} times for {steps:?}", ear.loud() - before);
+        scene.boards.wait("the wait", BOUND, |row| row["phase"] == "waiting")?;
+    }
+    end(mako)
 }
 
 #[test]
@@ -180,9 +192,9 @@ fn a_notification_goes_when_the_person_comes() -> Result<()> {
     skip_unless_root!();
     let _turn = take_turn();
     let user = TestUser::create()?;
-    user.write(".config/ebpf-ai-monitor/config.toml", "[notifications]\ntimeout_ms = 0\n")?;
+    user.write(CONFIG, "[notifications]\ntimeout_ms = 0\n")?;
     let mut scene = start(&user)?;
-    let mako = start_daemon(&scene.desktop, "mako")?;
+    let mako = scene.desktop.start_notifier("mako")?;
     let ear = Ear::listen(&scene.desktop)?;
     let (window, _) = ask_from_behind(&mut scene)?;
     ear.wait("Notify", 1)?;
@@ -199,16 +211,16 @@ fn notification_daemons_and_the_bus_come_and_go() -> Result<()> {
     skip_unless_root!();
     let _turn = take_turn();
     let user = TestUser::create()?;
-    user.write(".config/ebpf-ai-monitor/config.toml", "[notifications]\ntimeout_ms = 0\n")?;
+    user.write(CONFIG, "[notifications]\ntimeout_ms = 0\n")?;
     let mut scene = start(&user)?;
     let ear = Ear::listen(&scene.desktop)?;
     ask_from_behind(&mut scene)?;
-    ensure!(ear.moments("Notify").is_empty(), "nobody is there to be told: {:?}", ear.words());
+    ensure!(ear.moments("Notify").is_empty(), "nobody is there to be told: {:?}", ear.all());
     // Late, and then another one.
-    let mako = start_daemon(&scene.desktop, "mako")?;
+    let mako = scene.desktop.start_notifier("mako")?;
     ear.wait("Notify", 1)?;
     end(mako)?;
-    let dunst = start_daemon(&scene.desktop, "dunst")?;
+    let dunst = scene.desktop.start_notifier("dunst")?;
     ear.wait("Notify", 2)?;
     drop(ear);
 
@@ -216,7 +228,7 @@ fn notification_daemons_and_the_bus_come_and_go() -> Result<()> {
     let _ = end(dunst);
     scene.desktop.start_bus()?;
     let ear = Ear::listen(&scene.desktop)?;
-    let mako = start_daemon(&scene.desktop, "mako")?;
+    let mako = scene.desktop.start_notifier("mako")?;
     ear.wait("Notify", 1)?;
     end(mako)
 }
@@ -228,7 +240,7 @@ fn a_notification_daemon_that_hangs_stops_nobody() -> Result<()> {
     let _turn = take_turn();
     let user = TestUser::create()?;
     let mut scene = start(&user)?;
-    let mako = start_daemon(&scene.desktop, "mako")?;
+    let mako = scene.desktop.start_notifier("mako")?;
     let pid = rustix::process::Pid::from_child(&mako);
     rustix::process::kill_process(pid, rustix::process::Signal::STOP)?;
     for _ in 0..3 {
@@ -244,7 +256,7 @@ fn after_a_log_out_and_a_log_in_everything_is_told_again() -> Result<()> {
     let _turn = take_turn();
     let user = TestUser::create()?;
     let mut scene = start(&user)?;
-    let mako = start_daemon(&scene.desktop, "mako")?;
+    let mako = scene.desktop.start_notifier("mako")?;
     ask_from_behind(&mut scene)?;
     scene.desktop.kill_sway()?;
     scene.desktop.kill_bus()?;
@@ -256,7 +268,7 @@ fn after_a_log_out_and_a_log_in_everything_is_told_again() -> Result<()> {
     scene.boards = Boards::connect(&user)?;
     scene.desktop.start_bus()?;
     scene.desktop.start_sway()?;
-    let mako = start_daemon(&scene.desktop, "mako")?;
+    let mako = scene.desktop.start_notifier("mako")?;
     let ear = Ear::listen(&scene.desktop)?;
     let (window, _) = ask_from_behind(&mut scene)?;
     ear.wait("Notify", 1)?;
@@ -273,10 +285,9 @@ fn the_configuration_is_kept_to_and_read_again() -> Result<()> {
     skip_unless_root!();
     let _turn = take_turn();
     let user = TestUser::create()?;
-    let config = ".config/ebpf-ai-monitor/config.toml";
-    user.write(config, "[notifications]\nquiet_hours = [\"00:00-23:59\", \"12:00-11:59\"]\n")?;
+    user.write(CONFIG, "[notifications]\nquiet_hours = [\"00:00-23:59\", \"12:00-11:59\"]\n")?;
     let mut scene = start(&user)?;
-    let mako = start_daemon(&scene.desktop, "mako")?;
+    let mako = scene.desktop.start_notifier("mako")?;
     let ear = Ear::listen(&scene.desktop)?;
     ask_from_behind(&mut scene)?;
     let hang_up = || -> Result<()> {
@@ -287,11 +298,11 @@ fn the_configuration_is_kept_to_and_read_again() -> Result<()> {
     let says = |text: &str| {
         wait_until(text, BOUND, || scene.monitor.log().iter().any(|line| line.contains(text)))
     };
-    user.write(config, "[notifications]\nquiet_ours = []\n")?;
+    user.write(CONFIG, "[notifications]\nquiet_ours = []\n")?;
     hang_up()?;
     says("config.toml:2:1: unknown field `quiet_ours`")?;
-    ensure!(ear.moments("Notify").is_empty(), "it is quiet: {:?}", ear.words());
-    user.write(config, "[notifications]\nsound = \"bell\"\n")?;
+    ensure!(ear.moments("Notify").is_empty(), "it is quiet: {:?}", ear.all());
+    user.write(CONFIG, "[notifications]\nsound = \"bell\"\n")?;
     hang_up()?;
     says("is read again")?;
     ear.wait("Notify", 1)?;

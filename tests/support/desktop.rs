@@ -101,6 +101,18 @@ impl<'a> Desktop<'a> {
         kill(&mut self.sway)
     }
 
+    /// Starts a notification daemon that is on the bus when this returns.
+    pub fn start_notifier(&self, program: &str) -> Result<Child> {
+        let daemon = self.quiet(program).spawn();
+        let daemon = daemon.with_context(|| format!("cannot start {program}"))?;
+        let asks = ["--session", "--print-reply", "--dest=org.freedesktop.DBus", "/"];
+        let name = ["org.freedesktop.DBus.NameHasOwner", "string:org.freedesktop.Notifications"];
+        let asks = [&asks[..], &name].concat();
+        let is_there = || self.run("dbus-send", &asks).is_ok_and(|it| it.contains("true"));
+        wait_until(program, BOUND, is_there)?;
+        Ok(daemon)
+    }
+
     /// A command with what programs of the desktop are told.
     pub fn command(&self, program: &str) -> Command {
         let mut command = self.user.command(program);

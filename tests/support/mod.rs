@@ -6,6 +6,7 @@ pub mod agent;
 pub mod board;
 pub mod desk;
 pub mod desktop;
+pub mod ear;
 pub mod model_server;
 pub mod monitor;
 pub mod mux;
