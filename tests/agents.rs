@@ -30,6 +30,8 @@ use support::{
     },
     boot_time_ns,
     desk::Desk,
+    desktop::Desktop,
+    ear::Ear,
     monitor::{Change, Monitor, Recorder},
     report,
     user::TestUser,
@@ -112,7 +114,8 @@ fn follow(kind: &'static AgentKind, scenes: &[Scene]) -> Result<()> {
     };
     let runs = env::var("AGENT_RUNS").map_or(Ok(1), |runs| runs.parse())?;
     for run in 1..=runs {
-        Run::start(kind, &agents, run)?.play(scenes)?;
+        let user = TestUser::create()?;
+        Run::start(kind, &user, &agents, run)?.play(scenes)?;
     }
     Ok(())
 }
@@ -130,27 +133,41 @@ fn agents_folder() -> Result<PathBuf> {
 }
 
 /// One life of an agent, with a monitor of its own. The order of the fields is that of their ends.
-struct Run {
+struct Run<'a> {
     title: String,
     kind: &'static AgentKind,
     /// None when screens alone are wanted.
     monitor: Option<Monitor>,
+    ear: Ear,
+    _desktop: Desktop<'a>,
     /// None when no recording is wanted.
     recorder: Option<Recorder>,
-    desk: Desk,
+    desk: Desk<'a>,
     opened_ns: u64,
     /// Where the scene now played begins in the monitor's changes.
     told: usize,
     problems: Vec<String>,
 }
 
-impl Run {
-    fn start(kind: &'static AgentKind, agents: &Path, run: u32) -> Result<Self> {
-        let user = TestUser::create()?;
+impl<'a> Run<'a> {
+    fn start(
+        kind: &'static AgentKind,
+        user: &'a TestUser,
+        agents: &Path,
+        run: u32,
+    ) -> Result<Self> {
+        // No window shows the agent: whenever it calls, the person is elsewhere.
+        user.write(".config/ebpf-ai-monitor/config.toml", "[notifications]\nsound = \"bell\"\n")?;
+        let mut desktop = Desktop::new(user)?;
+        desktop.start_bus()?;
+        desktop.start_sway()?;
+        // It ends with the user.
+        desktop.start_notifier("mako")?;
+        let ear = Ear::listen(&desktop)?;
         let binary = Path::new(env!("CARGO_BIN_EXE_ebpf-ai-monitor"));
         let monitor = match env::var_os("AGENT_SCREENS_ONLY") {
             Some(_) => None,
-            None => Some(Monitor::start(binary, &user, THRESHOLD, &[kind.name])?),
+            None => Some(Monitor::start(binary, user, THRESHOLD, &[kind.name])?),
         };
         let opened_ns = boot_time_ns();
         let desk = Desk::open(kind, user, agents)?;
@@ -163,7 +180,18 @@ impl Run {
             _ => None,
         };
         let (told, problems) = (0, Vec::new());
-        Ok(Self { title, kind, desk, monitor, recorder, opened_ns, told, problems })
+        Ok(Self {
+            title,
+            kind,
+            monitor,
+            ear,
+            _desktop: desktop,
+            recorder,
+            desk,
+            opened_ns,
+            told,
+            problems,
+        })
     }
 
     fn play(mut self, scenes: &[Scene]) -> Result<()> {
@@ -193,8 +221,10 @@ impl Run {
     }
 
     fn play_scene(&mut self, scene: &Scene) -> Result<()> {
+        let rung = self.ear.loud();
         let truth = self.perform(scene)?;
         let changes = self.await_changes(scene)?;
+        let rung = self.ear.loud() - rung;
         let mut line =
             format!("{:15} {:16} worked {:>8}", self.title, scene.name, ms(truth.worked_ns));
         for change in &changes {
@@ -203,6 +233,7 @@ impl Run {
         report(&line);
         if self.monitor.is_some() {
             let problems = judge(scene, &changes, &truth).into_iter();
+            let problems = problems.chain(judge_calls(scene, &changes, rung));
             self.problems.extend(problems.map(|what| format!("{}: {what}", scene.name)));
         }
         Ok(())
@@ -311,7 +342,7 @@ fn judge(scene: &Scene, changes: &[Change], truth: &Truth) -> Vec<String> {
     let states: Vec<_> = changes.iter().map(|change| change.to.as_str()).collect();
     // While an agent starts, its first output may be taken for work; after its first dialog it
     // starts again.
-    let is_start = matches!(scene.act, Act::Open | Act::Trust);
+    let is_start = scene.is_start();
     let judged = if is_start { states.len().saturating_sub(1) } else { 0 };
     if states[judged..] != *scene.states {
         problems.push(format!("the monitor said {states:?}, not {:?}", scene.states));
@@ -343,6 +374,15 @@ fn judge(scene: &Scene, changes: &[Change], truth: &Truth) -> Vec<String> {
         }
     }
     problems
+}
+
+/// One wait is one notification; the person's own Esc is none. A start is one at most: whoever
+/// has just answered its dialog knows.
+fn judge_calls(scene: &Scene, changes: &[Change], rung: usize) -> Option<String> {
+    let calls = |change: &&Change| change.to == "waiting" && change.reason != "interrupted";
+    let waits = changes.iter().filter(calls).count();
+    let is_right = if scene.is_start() { rung <= waits.min(1) } else { rung == waits };
+    (!is_right).then(|| format!("{rung} notifications for {waits} waits"))
 }
 
 /// When a scene happened, as the screen showed it.

@@ -59,6 +59,11 @@ impl Scene {
         self
     }
 
+    /// Whether the agent starts in it, or goes on to start after its first dialog.
+    pub(crate) const fn is_start(&self) -> bool {
+        matches!(self.act, Act::Open | Act::Trust)
+    }
+
     /// A turn that the next scene finds at work.
     const fn left_working(mut self) -> Self {
         self.ends = (Look::Working, "");

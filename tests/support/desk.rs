@@ -24,23 +24,23 @@ const REDRAW_NS: u64 = 500_000_000;
 
 /// An agent in its terminal, network and account. The order of the fields is that of their ends.
 #[derive(Debug)]
-pub struct Desk {
+pub struct Desk<'a> {
     kind: &'static AgentKind,
     screens: ScreenLog,
     terminal: Tmux,
     model: ModelServer,
     _network: NetworkNamespace,
-    _user: TestUser,
+    _user: &'a TestUser,
 }
 
-impl Desk {
+impl<'a> Desk<'a> {
     /// Starts the agent.
-    pub fn open(kind: &'static AgentKind, user: TestUser, agents: &Path) -> Result<Self> {
+    pub fn open(kind: &'static AgentKind, user: &'a TestUser, agents: &Path) -> Result<Self> {
         let network = NetworkNamespace::create()?;
         let model = network.run(ModelServer::start)?;
-        let agent = kind.prepare(&user, agents, &model.url())?;
-        let terminal = Tmux::start(&user, &network, &agent)?;
-        let screens = ScreenLog::start(Control::attach(&user)?, model.is_busy());
+        let agent = kind.prepare(user, agents, &model.url())?;
+        let terminal = Tmux::start(user, &network, &agent)?;
+        let screens = ScreenLog::start(Control::attach(user)?, model.is_busy());
         Ok(Self { kind, screens, terminal, model, _network: network, _user: user })
     }
 
