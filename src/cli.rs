@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    AgentsArgs, ExplainArgs, FocusArgs, ListArgs, RecordArgs, Refusal, ReplayArgs, RunArgs,
-    ScoreArgs, WatchArgs,
+    AgentsArgs, ConfigArgs, ExplainArgs, FocusArgs, ListArgs, RecordArgs, Refusal, ReplayArgs,
+    RunArgs, ScoreArgs, WatchArgs,
 };
 use crate::sources;
 
@@ -53,6 +53,8 @@ enum Command {
     Score(ScoreArgs),
     /// List the agents that are known, and check your profiles of them
     Agents(AgentsArgs),
+    /// Check the configuration, or print one with every key
+    Config(ConfigArgs),
     /// The child's part of the self-test
     #[command(hide = true)]
     SelfTestTerminal,
@@ -75,6 +77,7 @@ pub fn main() -> ExitCode {
         Command::Replay(args) => args.run(),
         Command::Score(args) => args.run(),
         Command::Agents(args) => args.run(),
+        Command::Config(args) => args.run(),
         Command::SelfTestTerminal => sources::kernel::self_test_terminal(),
     };
     match result {

@@ -317,7 +317,7 @@ fn asks(policy: &AlertPolicy, row: &Row, before: &Watched) -> Option<Reason> {
         (None, FocusRule::Always) => row.attention_since.is_some() || began_seen(),
         _ => row.attention_since.is_some(),
     };
-    (calls && policy.allows(row, reason)).then_some(reason)
+    (calls && row.mute.is_none() && policy.allows(row, reason)).then_some(reason)
 }
 
 fn alert(policy: &AlertPolicy, profiles: &Profiles, row: &Row, reason: Reason) -> Alert {

@@ -3,6 +3,7 @@
 
 mod agents;
 mod args;
+mod config;
 mod explain;
 mod focus;
 mod list;
@@ -10,13 +11,14 @@ mod record;
 mod replay;
 mod run;
 mod score;
-mod session;
+
 pub(crate) mod show;
 mod watch;
 
 use std::fmt;
 
 pub(crate) use agents::AgentsArgs;
+pub(crate) use config::ConfigArgs;
 pub(crate) use explain::ExplainArgs;
 pub(crate) use focus::FocusArgs;
 pub(crate) use list::ListArgs;

@@ -143,17 +143,27 @@ impl Sway {
     }
 }
 
-/// Runs a command of Sway's, such as `[con_id=7] focus`.
-pub(crate) fn run_command(desktop: &RuntimeDir, uid: u32, command: &str) -> anyhow::Result<()> {
+pub(crate) fn focus_window(desktop: &RuntimeDir, uid: u32, window: u64) -> anyhow::Result<()> {
+    let command = format!("[con_id={window}] focus");
+    for outcome in find(desktop, uid)?.run_command(&command).context("Sway does not answer")? {
+        outcome.with_context(|| format!("Sway refuses {command:?}"))?;
+    }
+    Ok(())
+}
+
+/// The window that has the keyboard; `None`: an empty workspace has it.
+pub(crate) fn focused_window(desktop: &RuntimeDir, uid: u32) -> anyhow::Result<Option<u64>> {
+    let tree = find(desktop, uid)?.get_tree().context("Sway does not answer")?;
+    Ok(Tree::read(&tree).focused().map(|window| window.0))
+}
+
+/// A connection to the user's Sway.
+fn find(desktop: &RuntimeDir, uid: u32) -> anyhow::Result<Connection> {
     let desktop = desktop.of_desktop(uid);
     let sockets = sockets(&desktop, uid);
     ensure!(!sockets.is_empty(), "no Sway runs in {}", desktop.display());
     let mut connections = sockets.iter().map(|path| connect(path));
-    let mut connection = connections.find(Result::is_ok).context("no Sway listens")??;
-    for outcome in connection.run_command(command).context("Sway does not answer")? {
-        outcome.with_context(|| format!("Sway refuses {command:?}"))?;
-    }
-    Ok(())
+    connections.find(Result::is_ok).context("no Sway listens")?
 }
 
 /// The user's Sways, the youngest first: those that have gone may have left a
