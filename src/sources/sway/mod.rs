@@ -118,11 +118,12 @@ impl Sway {
         // Events wait for hours.
         listener.set_read_timeout(None)?;
         // After the subscription: whatever changes since comes as an event.
-        let mut tree = Tree::read(&connect(path)?.get_tree().context("no tree")?);
+        let root = connect(path)?.get_tree().context("no tree")?;
+        let mut tree = Tree::read(&root, &proc::inner_terminals);
         while self.tell(&tree) {
             match events.next() {
                 None | Some(Ok(Event::Shutdown(_))) => break,
-                Some(Ok(event)) => tree.apply(&event, proc::newborn_terminal),
+                Some(Ok(event)) => tree.apply(boot_time(), &event, &proc::newborn_terminals),
                 Some(Err(swayipc::Error::Io(error))) => return Err(error.into()),
                 // A word that this library does not know yet.
                 Some(Err(error)) => debug!("sway: {error}"),
