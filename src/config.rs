@@ -1,4 +1,4 @@
-//! The user's `config.toml`: what they want to be told of. People read of its
+//! The user's `config.toml`: what they want to be told of, and how. People read of its
 //! keys in `docs/notifications.md`.
 
 use std::collections::BTreeMap;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use ebpf_ai_monitor_core::{
-    AlertPolicy, Choice, FocusRule, QuietHours, Repeat, TimeOfDay, Urgency,
+    AlertPolicy, Choice, FocusRule, ProjectSource, QuietHours, Repeat, TimeOfDay, Urgency,
 };
 use serde::{Deserialize, Deserializer};
 
@@ -21,7 +21,18 @@ const MAX_BYTES: u64 = 1 << 20;
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Config {
+    /// The first that names a project decides.
+    project_order: Option<Vec<ProjectWord>>,
     pub(crate) notifications: Notifications,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum ProjectWord {
+    Environment,
+    Session,
+    Mark,
+    Directory,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -103,6 +114,17 @@ impl Config {
             let message = error.message().replace('\n', " ");
             anyhow::anyhow!("{}:{line}:{column}: {message}", path.display())
         })
+    }
+
+    pub(crate) fn project_order(&self) -> Vec<ProjectSource> {
+        let source = |word: &ProjectWord| match word {
+            ProjectWord::Environment => ProjectSource::Environment,
+            ProjectWord::Session => ProjectSource::Session,
+            ProjectWord::Mark => ProjectSource::Mark,
+            ProjectWord::Directory => ProjectSource::Directory,
+        };
+        let default = || ProjectSource::DEFAULT_ORDER.to_vec();
+        self.project_order.as_ref().map_or_else(default, |it| it.iter().map(source).collect())
     }
 }
 
@@ -256,6 +278,7 @@ mod tests {
             ("[notifications]\ndelay_ms = 3600001", "2:12: 3600001 is more than 3600000"),
             ("[notifications]\nquiet_hours = [\"22-7\"]", "2:15: \"22-7\" is no time"),
             ("[notifications]\nurgency = \"loud\"", "2:11: unknown variant `loud`"),
+            ("project_order = [\"title\"]", "1:18: unknown variant `title`"),
             ("[notifications.reasons.tired]", "unknown variant `tired`"),
             ("[notifications\n", "1:"),
         ];

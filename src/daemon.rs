@@ -84,8 +84,13 @@ pub(crate) fn run(settings: Settings) -> anyhow::Result<()> {
     }
 
     // From here on this is the user's own process, and threads may start.
+    let config = Config::read(&settings.config).unwrap_or_else(|error| {
+        error!("{error:#}; going on with the defaults");
+        Config::default()
+    });
     let (inbox, facts) = sources::channel();
     let inbox = Arc::new(inbox);
+    let project_order = config.project_order();
     let mut sinks: Vec<Box<dyn Sink>> = vec![Box::new(Journal)];
     let mut teller = None;
     if let Output::Socket(runtime_dir) = settings.output {
@@ -93,11 +98,7 @@ pub(crate) fn run(settings: Settings) -> anyhow::Result<()> {
         let socket = Socket::open(runtime_dir.clone())?;
         let facts = Facts::open(runtime_dir.clone(), profiles.clone())?;
         let badges = Badges::start(desktop.clone(), profiles.clone(), tell_seen(&inbox))?;
-        let policy = read_policy(&settings.config).unwrap_or_else(|error| {
-            error!("{error:#}; going on with the defaults");
-            AlertPolicy::default()
-        });
-        let notify = Notify::start(runtime_dir, policy, profiles.clone())?;
+        let notify = Notify::start(runtime_dir, config.notifications.into(), profiles.clone())?;
         reload_on_hangup(settings.config, notify.policy())?;
         let handles = [socket.handle(), facts.handle(), badges.handle(), notify.handle()];
         let (revivers, enders) = part(handles);
@@ -130,7 +131,8 @@ pub(crate) fn run(settings: Settings) -> anyhow::Result<()> {
     if let Err(error) = sd_notify::notify(&[NotifyState::Ready]) {
         warn!("cannot tell systemd that we are ready: {error}");
     }
-    let model = Model::new(profiles, settings.threshold);
+    let mut model = Model::new(profiles, settings.threshold);
+    model.set_project_order(project_order);
     draw(&facts, model, hops, &mut sinks, teller.as_ref())
 }
 

@@ -17,6 +17,7 @@ mod evidence;
 mod fact;
 mod locate;
 mod model;
+mod name;
 mod phase;
 mod process;
 mod profile;

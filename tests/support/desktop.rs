@@ -186,11 +186,11 @@ impl<'a> Desktop<'a> {
         Ok(format!("{} {ASKING}", example(self.user, "scripted_agent")?.display()))
     }
 
-    pub fn screenshot(&self, path: &Path) -> Result<()> {
+    /// What is to be seen in a part of the screen: `X,Y WIDTHxHEIGHT`; as PNG.
+    pub fn screenshot(&self, part: &str) -> Result<Vec<u8>> {
         let own = self.user.home().join("screenshot.png");
-        self.run("grim", &[&own.display().to_string()])?;
-        fs::copy(&own, path).with_context(|| format!("cannot write {}", path.display()))?;
-        Ok(())
+        self.run("grim", &["-g", part, &own.display().to_string()])?;
+        fs::read(&own).with_context(|| format!("cannot read {}", own.display()))
     }
 }
 
