@@ -258,7 +258,7 @@ fn swaps_in_mid_write_change_nothing_elsewhere() -> Result<()> {
     user.write("victim/secret", "untouched")?;
     let scene = Scene::start(&user, binary())?;
     let program = support::pty::example(&user, "scripted_agent")?.display().to_string();
-    let options = ["--explicit", "--turns=150", "--work=60", "--wait=60"];
+    let options = ["--explicit", "--turns=80", "--work=150", "--wait=150"];
     let words: Vec<&str> = std::iter::once(program.as_str()).chain(options).collect();
     let window = scene.desktop.open("foot", &words)?;
     wait_for(&scene, window.id, "a badge", |it| it.count >= 2)?;

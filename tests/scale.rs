@@ -39,11 +39,19 @@ fn many_windows_and_sessions_cost_next_to_nothing() -> Result<()> {
     let many = changes_of_focus(&mut scene, ends)?;
     let (few, many) = (times("focus, 2 windows", few), times("focus, 200 windows", many));
     let socket = user.home().join("many.sock").display().to_string();
-    let tty = open_sessions(&mut scene, &socket)?;
-    let panes = changes_of_sessions(&mut scene, &socket, &tty)?;
-    times("tmux, 50 sessions, after its answer", panes);
+    let tty = open_session(&mut scene, &socket)?;
+    let one = changes_of_sessions(&mut scene, &socket, &tty, 0)?;
+    for number in 1..SESSIONS {
+        let yard = format!("yard{number}");
+        scene.desktop.run("tmux", &["-S", &socket, "new-session", "-d", "-s", &yard, "cat"])?;
+    }
+    let all = changes_of_sessions(&mut scene, &socket, &tty, CHANGES)?;
+    let one = times("tmux, 1 session, after its answer", one);
+    let all = times("tmux, 50 sessions, after its answer", all);
     rest(&scene)?;
-    ensure!(many[0] < few[0] + 100_000_000, "{few:?} has become {many:?}");
+    for (few, many) in [(few, many), (one, all)] {
+        ensure!(many[0] < few[0] + 100_000_000, "{few:?} has become {many:?}");
+    }
     Ok(())
 }
 
@@ -63,16 +71,12 @@ fn open_many(scene: &mut Scene<'_>) -> Result<()> {
     wait_until("the windows", BOUND, all)
 }
 
-/// One of them has an agent in it, and a client in a window; gives the agent's
-/// terminal.
-fn open_sessions(scene: &mut Scene<'_>, socket: &str) -> Result<String> {
+/// With an agent in it, and a client in a window; gives the agent's terminal.
+fn open_session(scene: &mut Scene<'_>, socket: &str) -> Result<String> {
     let known: Vec<u64> = scene.boards.rows().iter().filter_map(pid_of).collect();
     let agent = scene.desktop.agent()?;
     let tmux = |words: &[&str]| scene.desktop.run("tmux", &[&["-S", socket], words].concat());
     tmux(&["-f", "/dev/null", "new-session", "-d", "-s", "session0", &agent])?;
-    for number in 1..SESSIONS {
-        tmux(&["new-session", "-d", "-s", &format!("yard{number}"), "cat"])?;
-    }
     scene.desktop.open("foot", &["tmux", "-S", socket, "attach", "-t", "session0"])?;
     let row = scene.boards.wait("the agent in its window", BOUND, |row| {
         let is_new = pid_of(row).is_some_and(|pid| !known.contains(&pid));
@@ -127,9 +131,15 @@ fn focus_events(events: impl BufRead + Send + 'static) -> Receiver<(u64, u64)> {
     receiver
 }
 
-fn changes_of_sessions(scene: &mut Scene<'_>, socket: &str, tty: &str) -> Result<Vec<u64>> {
+/// Its name is `sessionN`, from `first` on.
+fn changes_of_sessions(
+    scene: &mut Scene<'_>,
+    socket: &str,
+    tty: &str,
+    first: usize,
+) -> Result<Vec<u64>> {
     let mut delays = Vec::new();
-    for number in 1..=CHANGES {
+    for number in first + 1..=first + CHANGES {
         let names = [number - 1, number].map(|it| format!("session{it}"));
         let rename = ["-S", socket, "rename-session", "-t", &names[0], &names[1]];
         scene.desktop.run("tmux", &rename)?;
