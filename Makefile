@@ -40,7 +40,8 @@ TO_TEST := tmux:tmux ip:iproute2 unshare:util-linux useradd:passwd node:nodejs n
 TO_TEST += sway:sway swaync:sway-notification-center foot:foot xterm:xterm kitty:kitty
 TO_TEST += alacritty:alacritty Xwayland:xwayland grim:grim wtype:wtype
 TO_TEST += dbus-daemon:dbus-daemon dbus-monitor:dbus-bin dbus-send:dbus-bin
-TO_TEST += mako:mako-notifier dunst:dunst screen:screen
+TO_TEST += mako:mako-notifier dunst:dunst screen:screen gnome-terminal:gnome-terminal
+TO_TEST += waybar:waybar jq:jq
 
 .PHONY: help setup setup-tests build run demo test check score fuzz bench clean
 

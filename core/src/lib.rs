@@ -18,6 +18,7 @@ mod fact;
 mod locate;
 mod model;
 mod mute;
+mod name;
 mod phase;
 mod process;
 mod profile;
