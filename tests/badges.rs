@@ -275,8 +275,7 @@ fn swaps_in_mid_write_change_nothing_elsewhere() -> Result<()> {
     ensure!(names.eq(["secret"]), "something was written elsewhere");
     ensure!(fs::read_to_string(victim.join("secret"))? == "untouched");
     let (window, _) = scene.open("foot", &[])?;
-    let badge = user.home().join(format!("runtime/i3pm-badges/{}.json", window.id));
-    wait_until("it goes on", BOUND, || read(&badge).is_ok())
+    wait_for(&scene, window.id, "it goes on", |it| it.state == "stopped").map(drop)
 }
 
 #[test]
