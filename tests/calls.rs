@@ -4,10 +4,12 @@
 mod support;
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use support::board::Boards;
 use support::monitor::Monitor;
@@ -132,5 +134,58 @@ fn terminals_are_told_by_messages_bells_and_sequences() -> Result<()> {
     wait_until("the bell", BOUND, || {
         tmux.ask("main:there", "#{window_bell_flag}").is_ok_and(|flag| flag.trim() == "1")
     })?;
+    Ok(())
+}
+
+#[test]
+fn numbers_are_in_a_file_and_at_an_address() -> Result<()> {
+    skip_unless_root!();
+    let _turn = take_turn();
+    let user = TestUser::create()?;
+    let free = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let address = free.local_addr()?;
+    drop(free);
+    let file = user.home().join("monitor.prom");
+    user.write(
+        CONFIG,
+        &format!("[metrics]\nfile = {file:?}\nlisten = \"{address}\"\nevery_s = 1\n"),
+    )?;
+    let _monitor = Monitor::start(binary(), &user, THRESHOLD, &["scripted_agent"])?;
+    let agent = example(&user, "scripted_agent")?;
+    let words = ["--take-terminal", "--explicit", "--turns=9", "--work=1500", "--wait=1500"];
+    let _session = OnPty::start(user.command(&agent).args(words))?;
+    let get = |path: &str| -> Result<String> {
+        let mut stream = std::net::TcpStream::connect(address)?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n")?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text)?;
+        Ok(text)
+    };
+    let waits = "ai_monitor_sessions{agent=\"scripted_agent\",state=\"waiting\"} 1";
+    let turns = "ai_monitor_turns_total{agent=\"scripted_agent\"} 1";
+    // The first turn begins before anybody looks.
+    wait_until("the wait", BOUND, || {
+        get("/metrics").is_ok_and(|text| text.contains(waits) && text.contains(turns))
+    })
+    .with_context(|| format!("{:?}", get("/metrics")))?;
+    let text = get("/metrics")?;
+    ensure!(text.starts_with("HTTP/1.1 200 OK\r\nContent-Type: text/plain"), "{text}");
+    ensure!(text.contains("ai_monitor_lost_events_total 0"), "{text}");
+    for number in ["process_resident_memory_bytes", "process_cpu_seconds_total"] {
+        let line = text.lines().find_map(|line| line.strip_prefix(number));
+        ensure!(line.is_some_and(|it| it.trim().parse().is_ok_and(|it: f64| it > 0.0)), "{text}");
+    }
+    ensure!(get("/")?.starts_with("HTTP/1.1 404"));
+    wait_until("the file", BOUND, || {
+        fs::read_to_string(&file).is_ok_and(|text| text.contains("ai_monitor_turns_total"))
+    })?;
+    ensure!(fs::metadata(&file)?.uid() == user.uid(), "written by the person");
+
+    // Every name is in the docs.
+    let docs = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md"))?;
+    for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+        let name = line.split(' ').next().unwrap_or_default();
+        ensure!(docs.contains(name), "{name} is not in the docs");
+    }
     Ok(())
 }

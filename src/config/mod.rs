@@ -4,6 +4,7 @@
 mod calls;
 mod changes;
 mod files;
+mod metrics;
 mod notifications;
 
 use std::time::Duration;
@@ -16,7 +17,9 @@ use tracing::level_filters::LevelFilter;
 use self::calls::{HookTable, Terminal};
 pub(crate) use self::changes::{Changes, Wake};
 pub(crate) use self::files::{ConfigFiles, SYSTEM};
+use self::metrics::Metrics;
 use self::notifications::Notifications;
+use crate::sinks::metrics::MetricsChoices;
 use crate::sinks::notify::Calls;
 
 /// Every key there is, with its default and what it does.
@@ -37,6 +40,7 @@ pub(crate) struct Config {
     notifications: Notifications,
     terminal: Terminal,
     hooks: Vec<HookTable>,
+    metrics: Metrics,
 }
 
 /// What the command line says of the same.
@@ -48,8 +52,8 @@ pub(crate) struct Flags {
     pub(crate) no_transcripts: bool,
 }
 
-/// What holds in the end. Later changes of `processes` and `transcripts` take
-/// a restart.
+/// What holds in the end. Later changes of `processes`, `transcripts` and
+/// `metrics` take a restart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Wanted {
     pub(crate) processes: Vec<String>,
@@ -58,6 +62,7 @@ pub(crate) struct Wanted {
     pub(crate) transcripts: TranscriptUse,
     pub(crate) project_order: Vec<ProjectSource>,
     pub(crate) calls: Calls,
+    pub(crate) metrics: MetricsChoices,
 }
 
 /// Whether what agents write down of themselves is read.
@@ -119,6 +124,7 @@ impl Config {
                 hooks: self.hooks.into_iter().map(Into::into).collect(),
                 terminals: self.terminal.into(),
             },
+            metrics: self.metrics.into(),
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::runtime_dir::RuntimeDir;
 use crate::sinks::badges::Badges;
 use crate::sinks::facts::Facts;
 use crate::sinks::journal::Journal;
+use crate::sinks::metrics::Metrics;
 use crate::sinks::notify::{Notify, Person};
 use crate::sinks::socket::{About, Socket};
 use crate::sinks::{Handle, Sink};
@@ -80,8 +81,10 @@ impl Outside {
         revive_on_login(Logins::new(desktop.clone(), uid)?, revivers)?;
         end_on_signal(enders)?;
         Sway::start(desktop, uid, told())?;
-        let sinks: Vec<Box<dyn Sink>> =
+        let metrics = Metrics::start(wanted.metrics.clone(), reporter.clone())?;
+        let mut sinks: Vec<Box<dyn Sink>> =
             vec![Box::new(Journal), Box::new(socket), Box::new(badges), Box::new(notify)];
+        sinks.extend(metrics.map(|metrics| Box::new(metrics) as Box<dyn Sink>));
         Ok(Self { sinks, facts: Some(facts), reporter })
     }
 }
