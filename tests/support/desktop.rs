@@ -14,6 +14,7 @@ use super::pty::example;
 use super::user::TestUser;
 use super::wait_until;
 
+const X11_SOCKETS: &str = "/tmp/.X11-unix";
 const BOUND: Duration = Duration::from_secs(20);
 const SWAY_CONFIG: &str = "\
 xwayland enable
@@ -52,6 +53,10 @@ impl<'a> Desktop<'a> {
         let runtime = user.make_folder("runtime")?;
         fs::set_permissions(&runtime, fs::Permissions::from_mode(0o700))?;
         user.write("sway.config", SWAY_CONFIG)?;
+        // As a system has it: else the first user's Sway makes it for itself alone.
+        if fs::create_dir(X11_SOCKETS).is_ok() {
+            fs::set_permissions(X11_SOCKETS, fs::Permissions::from_mode(0o1777))?;
+        }
         Ok(Self { user, runtime, sway: None, bus: None, environment: BTreeMap::new() })
     }
 
