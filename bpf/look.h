@@ -51,7 +51,8 @@ static __always_inline __u32 watch_port(__u64 work, struct port *wanted)
 	if (!wanted->terminal)
 		wanted->terminal = ++last_terminal;
 	wanted->users = 1;
-	bpf_map_update_elem(&ports, &work, wanted, BPF_ANY);
+	if (bpf_map_update_elem(&ports, &work, wanted, BPF_ANY))
+		__sync_fetch_and_add(&refused_terminals, 1);
 	return wanted->terminal;
 }
 
@@ -77,7 +78,8 @@ static __noinline int watch_terminal(struct tty_struct *tty, __u32 tgid, __u64 s
 	wanted.terminal = session.terminal;
 	wanted.direction = PORT_INPUT;
 	watch_port(session.input_work, &wanted);
-	bpf_map_update_elem(&sessions, &tgid, &session, BPF_ANY);
+	if (bpf_map_update_elem(&sessions, &tgid, &session, BPF_ANY))
+		__sync_fetch_and_add(&refused_terminals, 1);
 	flush_work = (__u64)BPF_CORE_READ(master, port, buf.work.func);
 	return session.terminal;
 }

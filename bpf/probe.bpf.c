@@ -23,6 +23,10 @@ struct owner_record owner_record_in_btf = {};
 /* Events that found the ring full, by kind. User space looks again when it grows. */
 __u64 dropped[EVENT_KINDS] = {};
 
+/* What found a map full: children that are not told, terminals that are not seen. */
+__u64 refused_children = 0;
+__u64 refused_terminals = 0;
+
 /*
  * Set before load: whether on_execute_start and on_execute_end are loaded. They
  * need bpf_loop(), Linux 5.17; without them keys are told by their edge alone.

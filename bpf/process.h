@@ -127,7 +127,11 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 		return 0;
 	if (!is_watched_user(child))
 		return 0;
-	bpf_map_update_elem(&children, &tgid, &parent_tgid, BPF_ANY);
+	if (bpf_map_update_elem(&children, &tgid, &parent_tgid, BPF_ANY)) {
+		/* Its exit would not be told: a child that never ends misleads more. */
+		__sync_fetch_and_add(&refused_children, 1);
+		return 0;
+	}
 	return tell_process(EVENT_FORK, child, parent_tgid);
 }
 

@@ -93,8 +93,10 @@ int BPF_PROG(arm_timer, int cpu, struct pool_workqueue *pool, struct work_struct
 
 		bpf_map_update_elem(&quiets, &tgid, &fresh, BPF_ANY);
 		quiet = bpf_map_lookup_elem(&quiets, &tgid);
-		if (!quiet)
+		if (!quiet) {
+			__sync_fetch_and_add(&dropped_quiets, 1);
 			return 0;
+		}
 		bpf_timer_init(&quiet->timer, &quiets, CLOCK_BOOTTIME);
 		bpf_timer_set_callback(&quiet->timer, on_timer);
 	}

@@ -104,6 +104,7 @@ pub(crate) fn run(settings: Settings) -> anyhow::Result<()> {
         }
         reporter.outcome("transcripts", &started);
     }
+    kernel.report_to(reporter.clone());
     let hops = Hops::start(Arc::downgrade(&inbox))?;
     thread::Builder::new().name("kernel".into()).spawn(move || {
         if let Err(error) = kernel.run(&inbox) {

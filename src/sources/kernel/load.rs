@@ -14,6 +14,7 @@ use libbpf_rs::{Iter, Link, MapCore, MapFlags, OpenObject, ProgramMut, libbpf_sy
 use super::skeletons::probe::{ProbeSkel, ProbeSkelBuilder};
 use super::skeletons::timer::{TimerSkel, TimerSkelBuilder};
 use super::skeletons::types;
+use super::full::Refused;
 use super::wire::{self, Event, LookRecord, OwnerRecord};
 
 /// The kernel cuts names of threads at 15 bytes, and so do we.
@@ -156,6 +157,22 @@ impl Programs {
         let probe: u64 = bss.map_or(0, |bss| bss.dropped.iter().map(wire::read_shared).sum());
         let timer = self.timer.as_ref().and_then(|timer| timer.maps.bss_data.as_deref());
         probe + timer.map_or(0, |bss| wire::read_shared(&bss.dropped_quiets))
+    }
+
+    /// What found no room in the maps since the start.
+    pub(super) fn refused(&self) -> Refused {
+        let bss = self.probe.maps.bss_data.as_ref();
+        bss.map_or_else(Refused::default, |bss| Refused {
+            children: wire::read_shared(&bss.refused_children),
+            terminals: wire::read_shared(&bss.refused_terminals),
+        })
+    }
+
+    /// Whether this process is known as an agent's child and lives.
+    pub(super) fn has_child(&self, child: Pid) -> bool {
+        // Who cannot be asked about is taken to live.
+        let found = self.probe.maps.children.lookup(&key(child), MapFlags::ANY);
+        found.map_or(true, |found| found.is_some())
     }
 }
 

@@ -1,6 +1,7 @@
 //! The kernel as a source: from hooks and iterators to facts. It reports and
 //! decides nothing about phases; it chooses only what to watch and when to look.
 
+mod full;
 mod load;
 mod ring;
 mod schedule;
@@ -8,9 +9,10 @@ mod self_test;
 mod skeletons;
 pub mod wire;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::mpsc::SyncSender;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::bail;
@@ -19,12 +21,14 @@ use ebpf_ai_monitor_core::{
 };
 use tracing::{debug, warn};
 
+use self::full::Overflow;
 use self::load::Programs;
 use self::ring::Ring;
 use self::schedule::Schedule;
 pub use self::self_test::{Seen, self_test_terminal};
 use self::wire::{Event, LookRecord, What};
 use super::{Dated, boot_time};
+use crate::health::Reporter;
 use crate::proc;
 
 /// Says which project a process belongs to.
@@ -42,6 +46,12 @@ const AFTER_ENTER: Duration = Duration::from_millis(50);
 const AFTER_LOSS: Duration = Duration::from_millis(200);
 /// Whatever was missed is found out so late at the latest.
 const RESYNC: Duration = Duration::from_secs(10);
+/// Many sessions make many events. Taken together, so often at most, they cost
+/// a third; who comes alone does not wait.
+const BREATH: Duration = Duration::from_millis(4);
+/// To find who holds the terminals is to look at all files of the machine: it
+/// may take one part in so many of the time.
+const OWNERS_SHARE: u32 = 10;
 
 /// Which timer tells that a session is quiet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,8 +73,16 @@ pub struct Kernel {
     schedule: Schedule,
     /// Events lost until the last scan.
     dropped: u64,
-    /// When to scan again, since events were lost.
+    /// When to scan again, since something may have been missed.
     scan_at: Option<BootTime>,
+    /// When events were last taken.
+    took_at: BootTime,
+    /// Living children of agents, and whose they are.
+    children: BTreeMap<ProcessId, ProcessId>,
+    /// Terminals whose holder is to be found, and from when on.
+    ownerless: BTreeSet<u32>,
+    find_owners_at: BootTime,
+    overflow: Overflow,
 }
 
 /// A process that a profile names.
@@ -98,7 +116,17 @@ impl Kernel {
             schedule: Schedule::default(),
             dropped: 0,
             scan_at: None,
+            took_at: BootTime::default(),
+            children: BTreeMap::new(),
+            ownerless: BTreeSet::new(),
+            find_owners_at: BootTime::default(),
+            overflow: Overflow::new(),
         })
+    }
+
+    /// Where it is said what finds no room on the kernel side.
+    pub(crate) fn report_to(&mut self, reporter: Reporter) {
+        self.overflow.report_to(reporter);
     }
 
     /// What this kernel does not give, in sentences.
@@ -123,9 +151,17 @@ impl Kernel {
 
     /// Waits for what comes next, and tells it.
     fn step(&mut self, inbox: &SyncSender<Dated>) -> anyhow::Result<()> {
-        let next = self.schedule.next().into_iter().chain(self.scan_at).min();
+        if let Some(rest) = BREATH.checked_sub(boot_time().since(self.took_at)) {
+            thread::sleep(rest);
+        }
+        let owners = (!self.ownerless.is_empty()).then_some(self.find_owners_at);
+        let others = self.scan_at.into_iter().chain(owners).chain(self.overflow.next());
+        let next = self.schedule.next().into_iter().chain(others).min();
         let patience = next.map_or(RESYNC, |next| next.since(boot_time()));
         let events: Vec<Event> = self.ring.wait(patience)?.collect();
+        if !events.is_empty() {
+            self.took_at = boot_time();
+        }
         for event in events {
             self.take(event, inbox)?;
         }
@@ -133,18 +169,39 @@ impl Kernel {
         while let Some(pid) = self.schedule.take_due(now) {
             self.look(pid, inbox)?;
         }
-        let dropped = self.programs.dropped();
-        if dropped != self.dropped && self.scan_at.is_none() {
-            self.scan_at = Some(now + AFTER_LOSS);
-        }
-        if self.scan_at.is_some_and(|due| due <= now) {
-            warn!("the ring was full: {} events were lost; looking anew", dropped - self.dropped);
-            self.dropped = dropped;
-            self.scan_at = None;
-            tell(inbox, now, Fact::Lost(dropped))?;
-            self.scan(inbox)?;
-        }
+        self.make_good(now, inbox)?;
+        self.tell_owners(inbox)?;
+        self.overflow.tell(now, self.programs.refused());
         Ok(())
+    }
+
+    /// Finds out what was missed, some time after it was.
+    fn make_good(&mut self, now: BootTime, inbox: &SyncSender<Dated>) -> anyhow::Result<()> {
+        let dropped = self.programs.dropped();
+        let lost = dropped - self.dropped;
+        if lost > 0 {
+            self.scan_by(now + AFTER_LOSS);
+        }
+        if self.scan_at.is_none_or(|due| due > now) {
+            return Ok(());
+        }
+        self.scan_at = None;
+        if lost == 0 {
+            return self.find_agents(inbox);
+        }
+        warn!("the ring was full: {lost} events were lost; looking anew");
+        self.dropped = dropped;
+        tell(inbox, now, Fact::Lost(dropped))?;
+        let has_ended = |child: &ProcessId| !self.programs.has_child(child.pid);
+        let ended: Vec<ProcessId> = self.children.keys().copied().filter(has_ended).collect();
+        for child in ended {
+            self.lose_child(now, child, inbox)?;
+        }
+        self.scan(inbox)
+    }
+
+    fn scan_by(&mut self, due: BootTime) {
+        self.scan_at = Some(self.scan_at.map_or(due, |planned| planned.min(due)));
     }
 
     /// Finds agents that run already, and looks at those that are known.
@@ -153,8 +210,23 @@ impl Kernel {
         for pid in known {
             self.look(pid, inbox)?;
         }
+        self.overflow.forget_agents();
         for event in self.programs.find_agents()? {
             self.take(event, inbox)?;
+        }
+        Ok(())
+    }
+
+    /// Those that are not known yet: there may be room for them now.
+    fn find_agents(&mut self, inbox: &SyncSender<Dated>) -> anyhow::Result<()> {
+        self.overflow.forget_agents();
+        for event in self.programs.find_agents()? {
+            let is_known = |process: ProcessId| {
+                self.watches.get(&process.pid).is_some_and(|watch| watch.process == process)
+            };
+            if !matches!(event.what, What::Exec { process, .. } if is_known(process)) {
+                self.take(event, inbox)?;
+            }
         }
         Ok(())
     }
@@ -165,15 +237,13 @@ impl Kernel {
             What::Exec { process, parent, comm } => self.meet(at, process, parent, comm, inbox),
             What::Fork { child, parent } => match self.watches.get(&parent) {
                 Some(watch) => {
+                    self.children.insert(child, watch.process);
                     tell(inbox, at, Fact::ChildStarted { process: watch.process, child })
                 }
                 None => Ok(()),
             },
-            What::Exit { process, parent } => {
-                if let Some(watch) = parent.and_then(|parent| self.watches.get(&parent)) {
-                    let fact = Fact::ChildExited { process: watch.process, child: process };
-                    tell(inbox, at, fact)?;
-                }
+            What::Exit { process, .. } => {
+                self.lose_child(at, process, inbox)?;
                 self.part(at, process, inbox)
             }
             What::Output { process } => {
@@ -220,7 +290,9 @@ impl Kernel {
             self.part(at, gone, inbox)?;
         }
         if let Err(error) = self.programs.watch(process) {
-            warn!("{error:#}");
+            debug!("{error:#}");
+            self.overflow.refuse(process);
+            self.scan_by(at + RESYNC);
             return Ok(());
         }
         let watch = Watch { process, tty: None, terminal: 0, waits: None, is_quiet: true };
@@ -247,7 +319,21 @@ impl Kernel {
         self.watches.remove(&process.pid);
         self.schedule.remove(process.pid);
         self.programs.unwatch(process.pid);
+        self.children.retain(|_, parent| *parent != process);
+        if self.overflow.has_agents() {
+            self.scan_by(at + AFTER_LOSS);
+        }
         tell(inbox, at, Fact::Exited(process))
+    }
+
+    fn lose_child(
+        &mut self,
+        at: BootTime,
+        child: ProcessId,
+        inbox: &SyncSender<Dated>,
+    ) -> anyhow::Result<()> {
+        let Some(process) = self.children.remove(&child) else { return Ok(()) };
+        tell(inbox, at, Fact::ChildExited { process, child })
     }
 
     fn fall_quiet(
@@ -296,7 +382,7 @@ impl Kernel {
             let terminal = first.terminal;
             watch.terminal = terminal;
             tell(inbox, at, Fact::Attached { process, tty })?;
-            self.tell_owner(terminal, inbox)?;
+            self.ownerless.extend((terminal != 0).then_some(terminal));
         }
         let Some(watch) = self.watches.get_mut(&pid) else { return Ok(()) };
         watch.waits = strongest_wait(&records);
@@ -321,20 +407,27 @@ impl Kernel {
         Ok(())
     }
 
-    fn tell_owner(&self, terminal: u32, inbox: &SyncSender<Dated>) -> anyhow::Result<()> {
-        if terminal == 0 {
+    /// Says who holds the terminals that came since the last time.
+    fn tell_owners(&mut self, inbox: &SyncSender<Dated>) -> anyhow::Result<()> {
+        let began_at = boot_time();
+        if self.ownerless.is_empty() || began_at < self.find_owners_at {
             return Ok(());
         }
-        let owners = self.programs.find_owners()?;
-        let Some(found) = owners.into_iter().find(|found| found.terminal == terminal) else {
-            return Ok(());
-        };
-        let owner = Owner {
-            process: found.owner,
-            comm: found.comm,
-            ancestors: proc::ancestors(found.owner.pid),
-        };
-        tell(inbox, boot_time(), Fact::Owned { tty: terminal.into(), owner })
+        let mut wanted = std::mem::take(&mut self.ownerless);
+        for found in self.programs.find_owners()? {
+            if !wanted.remove(&found.terminal) {
+                continue;
+            }
+            let owner = Owner {
+                process: found.owner,
+                comm: found.comm,
+                ancestors: proc::ancestors(found.owner.pid),
+            };
+            tell(inbox, boot_time(), Fact::Owned { tty: found.terminal.into(), owner })?;
+        }
+        let now = boot_time();
+        self.find_owners_at = now + now.since(began_at) * OWNERS_SHARE;
+        Ok(())
     }
 }
 
