@@ -57,6 +57,7 @@ pub struct Model {
     deadlines: BTreeSet<(BootTime, Due)>,
     /// The board's rows as they are, drawn anew where something was touched.
     drawn: BTreeMap<Order, Arc<Row>>,
+    has_changed: bool,
 }
 
 /// What may name the project that a session works on.
@@ -145,6 +146,7 @@ impl Model {
             dead: BTreeSet::new(),
             deadlines: BTreeSet::new(),
             drawn: BTreeMap::new(),
+            has_changed: false,
         }
     }
 
@@ -186,7 +188,10 @@ impl Model {
                 self.touch_all();
                 self.set_threshold(at, threshold);
             }
-            Fact::Lost(events) => self.lost_events = events,
+            Fact::Lost(events) => {
+                self.has_changed |= self.lost_events != events;
+                self.lost_events = events;
+            }
             Fact::Output(process) => self.output(at, process),
             Fact::Quiet { process, last_output } => {
                 self.tell(at, process, |belief| belief.hear_quiet(last_output));
@@ -267,6 +272,11 @@ impl Model {
         due.into_iter().chain(self.mutes.next_end()).min()
     }
 
+    /// Whether the board has changed since this was asked for the last time.
+    pub fn take_change(&mut self) -> bool {
+        std::mem::take(&mut self.has_changed)
+    }
+
     /// Costs little: rows are drawn when something happens to them.
     pub fn board(&self) -> Board {
         Board { rows: self.drawn.values().cloned().collect(), lost_events: self.lost_events }
@@ -300,11 +310,13 @@ impl Model {
                 .collect();
             for order in gone {
                 self.drawn.remove(&order);
+                self.has_changed = true;
             }
             for row in rows {
                 // One that looks the same stays the same.
                 if self.drawn.get(&row.order()).is_none_or(|drawn| **drawn != row) {
                     self.drawn.insert(row.order(), Arc::new(row));
+                    self.has_changed = true;
                 }
             }
         }

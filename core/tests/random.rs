@@ -258,9 +258,11 @@ fn the_board_is_as_if_drawn_anew() {
         for (millis, fact) in story(seed) {
             model.expire(at(millis));
             assert_eq!(model.board(), model.board_drawn_anew(), "seed {seed} at {millis}");
+            model.take_change();
             let before = model.board();
             model.apply(at(millis), fact.clone());
             let after = model.board();
+            assert_eq!(model.take_change(), before != after, "seed {seed}: {fact:?}");
             assert_eq!(after, model.board_drawn_anew(), "seed {seed} after {fact:?}");
             let is_kept = |row: &Arc<Row>| {
                 let old = before.rows.iter().find(|old| old.session == row.session);
@@ -310,6 +312,7 @@ fn nothing_is_left_when_all_have_exited() {
         model.expire(at(now + 5_000));
         assert_eq!(model.board(), Board::default(), "seed {seed}");
         assert_eq!(model.next_deadline(), None, "seed {seed}");
+        model.take_change();
         let empty = format!("{:?}", self::model());
         assert_eq!(format!("{model:?}"), empty, "seed {seed}: something is kept");
     }

@@ -170,6 +170,10 @@ fn draw(
             hops.want(model.holders());
         }
 
+        // Most facts change nothing that is shown.
+        if !model.take_change() && told.is_none() {
+            continue;
+        }
         let board = model.board();
         if let Some((teller, at, fact)) = told
             && let Err(error) = teller.tell(at, &fact, &model, &board)

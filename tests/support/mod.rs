@@ -4,6 +4,8 @@
 
 pub mod agent;
 pub mod board;
+pub mod cost;
+pub mod crowd;
 pub mod desk;
 pub mod desktop;
 pub mod ear;

@@ -1,0 +1,175 @@
+//! A thousand sessions, ten thousand strangers and a session that floods: what
+//! is told, how late, and what the daemon takes for it. Needs root and BTF.
+//!
+//! The numbers of `docs/benchmarks.md` are those of `make scale`, which runs
+//! this on the release build.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+use support::cost::{Holds, Meter, percentile, spread};
+use support::crowd::Crowd;
+use support::monitor::{Change, Monitor};
+use support::pty::{OnPty, copy_for, example};
+use support::user::TestUser;
+use support::{report, take_turn, wait_until};
+
+const THRESHOLD: Duration = Duration::from_millis(1000);
+/// For a thousand of anything on a machine that has other things to do.
+const BOUND: Duration = Duration::from_secs(60);
+const SESSIONS: usize = 1000;
+/// The kernel side's, see `bpf/maps.h`.
+const MAX_SESSIONS: usize = 2048;
+/// An announced rest stands for so long until it is believed.
+const CONFIRMED_AFTER: u64 = 70_000_000;
+
+fn binary() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_ebpf-ai-monitor"))
+}
+
+struct Hall {
+    monitor: Monitor,
+    agent: std::path::PathBuf,
+    waiter: std::path::PathBuf,
+    list: std::path::PathBuf,
+    user: TestUser,
+}
+
+impl Hall {
+    fn open() -> Result<Self> {
+        let user = TestUser::create()?;
+        let agent = example(&user, "scripted_agent")?;
+        let waiter = example(&user, "waiter")?;
+        let list = copy_for(&user, binary())?;
+        let mut command = Command::new(binary());
+        let names = ["scripted_agent", "waiter"];
+        // "ready" is said as information.
+        command.args(["--log-level", "INFO"]).env("NO_COLOR", "1");
+        let monitor = Monitor::start_by(command, binary(), &user, THRESHOLD, &names)?;
+        Ok(Self { monitor, agent, waiter, list, user })
+    }
+
+    fn crowd(&self, count: usize, steps: &[&str]) -> Result<Crowd> {
+        Crowd::start(count, |_| {
+            let mut command = self.user.command(&self.agent);
+            command.arg("--take-terminal").args(steps);
+            command
+        })
+    }
+
+    /// What `list --json` prints now.
+    fn rows(&self) -> Result<Vec<Value>> {
+        let mut list = self.user.command(&self.list);
+        list.args(["list", "--json", "--runtime-dir"]).arg(self.user.home().join("runtime"));
+        let output = list.output()?;
+        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Ok(serde_json::from_slice(&output.stdout)?)
+    }
+
+    fn wait_for(&self, count: usize, phase: &str) -> Result<()> {
+        let mut seen = 0;
+        let all = || {
+            thread::sleep(Duration::from_millis(200));
+            let rows = self.rows().unwrap_or_default();
+            seen = rows.iter().filter(|row| row["phase"] == phase).count();
+            seen == count
+        };
+        wait_until(&format!("{count} {phase}"), BOUND, all)
+            .with_context(|| format!("{seen} are. {}", self.monitor.log().join("\n")))
+    }
+
+    /// From the kernel's event to the printed line, one exit after the other.
+    fn exits(&self, count: usize) -> Result<(Vec<u64>, Vec<u64>)> {
+        let exited = |change: &Change| change.agent == "waiter" && change.to == "exited";
+        let before = self.monitor.all_changes()?.iter().filter(|it| exited(it)).count();
+        for _ in 0..count {
+            let waiter = OnPty::start(self.user.command(&self.waiter).arg("read"))?;
+            thread::sleep(Duration::from_millis(100));
+            waiter.write(b"\n")?;
+            thread::sleep(Duration::from_millis(20));
+        }
+        let all = || self.monitor.all_changes().map(|all| all.into_iter().filter(exited).skip(before).collect::<Vec<_>>());
+        wait_until("the exits", BOUND, || {
+            thread::sleep(Duration::from_millis(200));
+            all().is_ok_and(|all| all.len() >= count)
+        })?;
+        let exits = all()?;
+        let since_event = |at: fn(&Change) -> u64| {
+            let delays = exits.iter().filter_map(|it| at(it).checked_sub(it.decided_by_ns?));
+            delays.collect::<Vec<u64>>()
+        };
+        Ok((since_event(|it| it.at_ns), since_event(|it| it.printed_at_ns)))
+    }
+
+    fn lost(&self) -> usize {
+        self.monitor.log().iter().filter(|line| line.contains("events were lost")).count()
+    }
+}
+
+#[test]
+fn a_thousand_sessions_work_and_wait_at_once() -> Result<()> {
+    skip_unless_root!();
+    let _turn = take_turn();
+    let hall = Hall::open()?;
+    let pid = hall.monitor.pid();
+    let say = |state: &str| format!("write=\\x1b]7501;state={state}:app=scripted\\x1b\\");
+    let (works, rests) = (say("working"), say("idle"));
+    let steps = ["enter", &works, "animate=40000", "enter", &rests, "pause=1000000"];
+    let mut crowd = hall.crowd(SESSIONS, &steps)?;
+    hall.wait_for(SESSIONS, "unknown").or_else(|_| hall.wait_for(SESSIONS, "waiting"))?;
+    let at_rest = Meter::start(pid)?;
+    thread::sleep(Duration::from_secs(5));
+    report(&format!("{SESSIONS} sessions at rest: {:.2} % of a core", at_rest.share()? * 100.0));
+
+    crowd.write(b"\r")?;
+    hall.wait_for(SESSIONS, "working")?;
+    let meter = Meter::start(pid)?;
+    thread::sleep(Duration::from_secs(10));
+    let share = meter.share()?;
+    let (known, printed) = hall.exits(100)?;
+    let holds = Holds::of(pid)?;
+    report(&format!("{SESSIONS} animate: {:.2} % of a core, {holds:?}", share * 100.0));
+    report(&format!("from an exit to the board, {}", spread(&known)));
+    report(&format!("from an exit to the line, {}", spread(&printed)));
+    ensure!(share < 0.9, "{share}");
+    ensure!(holds.resident_kib < 64 * 1024, "{holds:?}");
+    ensure!(percentile(&known, 99) < Duration::from_millis(500), "{}", spread(&known));
+
+    crowd.write(b"\r")?;
+    hall.wait_for(SESSIONS, "waiting")?;
+    waits_are_told_once(&hall, &crowd)?;
+    crowd.kill()?;
+    let none = || hall.rows().is_ok_and(|rows| rows.iter().all(|row| row["phase"] == "exited"));
+    wait_until("the end of all", BOUND, none)?;
+    report(&format!("losses announced: {}", hall.lost()));
+    Ok(())
+}
+
+/// All of them began to wait in the same moments.
+fn waits_are_told_once(hall: &Hall, crowd: &Crowd) -> Result<()> {
+    let changes = hall.monitor.all_changes()?;
+    let mut waits: BTreeMap<&str, Vec<&Change>> = BTreeMap::new();
+    for change in changes.iter().filter(|it| it.to == "waiting" && it.evidence == "osc7501") {
+        waits.entry(&change.tty).or_default().push(change);
+    }
+    let all: Vec<&Change> = waits.values().flatten().copied().collect();
+    let first = all.iter().map(|it| it.since_ns).min().context("nobody waits")?;
+    let last = all.iter().map(|it| it.since_ns).max().context("nobody waits")?;
+    let delays: Vec<u64> =
+        all.iter().map(|it| it.at_ns.saturating_sub(it.since_ns + CONFIRMED_AFTER)).collect();
+    report(&format!("{} waits within {:?}", all.len(), Duration::from_nanos(last - first)));
+    report(&format!("from the confirmed wait to the board, {}", spread(&delays)));
+    let each_once = |tty: &String| waits.get(tty.as_str()).is_some_and(|it| it.len() == 1);
+    if hall.lost() == 0 {
+        let others: Vec<_> = crowd.ttys().iter().filter(|tty| !each_once(tty)).collect();
+        ensure!(others.is_empty(), "not told once: {others:?}");
+    }
+    Ok(())
+}
