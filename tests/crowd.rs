@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
@@ -24,11 +24,13 @@ use support::{report, take_turn, wait_until};
 const THRESHOLD: Duration = Duration::from_millis(1000);
 /// For a thousand of anything on a machine that has other things to do.
 const BOUND: Duration = Duration::from_secs(60);
-const SESSIONS: usize = 1000;
-/// The kernel side's, see `bpf/maps.h`.
-const MAX_SESSIONS: usize = 2048;
 /// An announced rest stands for so long until it is believed.
 const CONFIRMED_AFTER: u64 = 70_000_000;
+
+/// A thousand, or `SESSIONS`.
+fn sessions() -> Result<usize> {
+    Ok(std::env::var("SESSIONS").map_or(Ok(1000), |text| text.parse())?)
+}
 
 fn binary() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_ebpf-ai-monitor"))
@@ -73,34 +75,39 @@ impl Hall {
         Ok(serde_json::from_slice(&output.stdout)?)
     }
 
-    fn wait_for(&self, count: usize, phase: &str) -> Result<()> {
-        let mut seen = 0;
-        let all = || {
+    /// Until so many of the agents are in one of these phases.
+    fn wait_for(&self, count: usize, phases: &[&str]) -> Result<()> {
+        let until = Instant::now() + BOUND;
+        loop {
+            let rows = self.rows()?;
+            let is_it = |row: &&Value| row["phase"].as_str().is_some_and(|it| phases.contains(&it));
+            let seen = rows.iter().filter(is_it).count();
+            if seen == count {
+                return Ok(());
+            }
+            let log = || self.monitor.log().join("\n");
+            ensure!(Instant::now() < until, "{seen} of {count} are {phases:?}. {}", log());
             thread::sleep(Duration::from_millis(200));
-            let rows = self.rows().unwrap_or_default();
-            seen = rows.iter().filter(|row| row["phase"] == phase).count();
-            seen == count
-        };
-        wait_until(&format!("{count} {phase}"), BOUND, all)
-            .with_context(|| format!("{seen} are. {}", self.monitor.log().join("\n")))
+        }
     }
 
     /// From the kernel's event to the printed line, one exit after the other.
     fn exits(&self, count: usize) -> Result<(Vec<u64>, Vec<u64>)> {
-        let exited = |change: &Change| change.agent == "waiter" && change.to == "exited";
-        let before = self.monitor.all_changes()?.iter().filter(|it| exited(it)).count();
-        for _ in 0..count {
+        let of_waiters = |phase: &'static str| {
+            let is_it = move |it: &Change| it.agent == "waiter" && it.to == phase;
+            let all = self.monitor.all_changes();
+            all.map(|all| all.into_iter().filter(is_it).collect::<Vec<Change>>())
+        };
+        let known = of_waiters("exited")?.len();
+        for number in known..known + count {
             let waiter = OnPty::start(self.user.command(&self.waiter).arg("read"))?;
-            thread::sleep(Duration::from_millis(100));
+            let has_come = || of_waiters("unknown").is_ok_and(|all| all.len() > number);
+            wait_until("the session", BOUND, has_come)?;
             waiter.write(b"\n")?;
-            thread::sleep(Duration::from_millis(20));
+            let has_gone = || of_waiters("exited").is_ok_and(|all| all.len() > number);
+            wait_until("the exit", BOUND, has_gone)?;
         }
-        let all = || self.monitor.all_changes().map(|all| all.into_iter().filter(exited).skip(before).collect::<Vec<_>>());
-        wait_until("the exits", BOUND, || {
-            thread::sleep(Duration::from_millis(200));
-            all().is_ok_and(|all| all.len() >= count)
-        })?;
-        let exits = all()?;
+        let exits = of_waiters("exited")?.split_off(known);
         let since_event = |at: fn(&Change) -> u64| {
             let delays = exits.iter().filter_map(|it| at(it).checked_sub(it.decided_by_ns?));
             delays.collect::<Vec<u64>>()
@@ -117,25 +124,26 @@ impl Hall {
 fn a_thousand_sessions_work_and_wait_at_once() -> Result<()> {
     skip_unless_root!();
     let _turn = take_turn();
+    let count = sessions()?;
     let hall = Hall::open()?;
     let pid = hall.monitor.pid();
     let say = |state: &str| format!("write=\\x1b]7501;state={state}:app=scripted\\x1b\\");
     let (works, rests) = (say("working"), say("idle"));
     let steps = ["enter", &works, "animate=40000", "enter", &rests, "pause=1000000"];
-    let mut crowd = hall.crowd(SESSIONS, &steps)?;
-    hall.wait_for(SESSIONS, "unknown").or_else(|_| hall.wait_for(SESSIONS, "waiting"))?;
+    let mut crowd = hall.crowd(count, &steps)?;
+    hall.wait_for(count, &["unknown", "waiting"])?;
     let at_rest = Meter::start(pid)?;
     thread::sleep(Duration::from_secs(5));
-    report(&format!("{SESSIONS} sessions at rest: {:.2} % of a core", at_rest.share()? * 100.0));
+    report(&format!("{count} sessions at rest: {:.2} % of a core", at_rest.share()? * 100.0));
 
     crowd.write(b"\r")?;
-    hall.wait_for(SESSIONS, "working")?;
+    hall.wait_for(count, &["working"])?;
     let meter = Meter::start(pid)?;
     thread::sleep(Duration::from_secs(10));
     let share = meter.share()?;
-    let (known, printed) = hall.exits(100)?;
+    let (known, printed) = hall.exits(50)?;
     let holds = Holds::of(pid)?;
-    report(&format!("{SESSIONS} animate: {:.2} % of a core, {holds:?}", share * 100.0));
+    report(&format!("{count} animate: {:.2} % of a core, {holds:?}", share * 100.0));
     report(&format!("from an exit to the board, {}", spread(&known)));
     report(&format!("from an exit to the line, {}", spread(&printed)));
     ensure!(share < 0.9, "{share}");
@@ -143,7 +151,7 @@ fn a_thousand_sessions_work_and_wait_at_once() -> Result<()> {
     ensure!(percentile(&known, 99) < Duration::from_millis(500), "{}", spread(&known));
 
     crowd.write(b"\r")?;
-    hall.wait_for(SESSIONS, "waiting")?;
+    hall.wait_for(count, &["waiting"])?;
     waits_are_told_once(&hall, &crowd)?;
     crowd.kill()?;
     let none = || hall.rows().is_ok_and(|rows| rows.iter().all(|row| row["phase"] == "exited"));

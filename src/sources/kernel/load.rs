@@ -11,10 +11,10 @@ use ebpf_ai_monitor_core::{BootTime, Pid, ProcessId};
 use libbpf_rs::skel::{OpenSkel as _, Skel as _, SkelBuilder as _};
 use libbpf_rs::{Iter, Link, MapCore, MapFlags, OpenObject, ProgramMut, libbpf_sys};
 
+use super::full::Refused;
 use super::skeletons::probe::{ProbeSkel, ProbeSkelBuilder};
 use super::skeletons::timer::{TimerSkel, TimerSkelBuilder};
 use super::skeletons::types;
-use super::full::Refused;
 use super::wire::{self, Event, LookRecord, OwnerRecord};
 
 /// The kernel cuts names of threads at 15 bytes, and so do we.
