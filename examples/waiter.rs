@@ -3,6 +3,8 @@
 
 use std::io::{Read as _, Write as _, stdin, stdout};
 use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -21,6 +23,9 @@ struct Cli {
     /// Wait in a thread that is not the first
     #[arg(long)]
     thread: bool,
+    /// Become itself anew first, by an exec from a thread that is not the first
+    #[arg(long)]
+    exec: bool,
     /// Sequences to write
     #[arg(long, default_value_t = 20_000)]
     count: u32,
@@ -48,12 +53,20 @@ enum How {
 
 fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
-    setsid()?;
-    ioctl_tiocsctty(stdin())?;
+    // The second time this is a leader already.
+    if setsid().is_ok() {
+        ioctl_tiocsctty(stdin())?;
+    }
     let mut mode = tcgetattr(stdin())?;
     if cli.raw {
         mode.make_raw();
         tcsetattr(stdin(), OptionalActions::Now, &mode)?;
+    }
+    if cli.exec {
+        let program = std::env::current_exe()?;
+        let again = move || Command::new(program).arg("read").exec();
+        let error = std::thread::spawn(again).join().expect("it does not panic");
+        return Err(error.into());
     }
     if let How::Write = cli.how {
         // A line says when to begin: what comes before is not scanned.

@@ -4,6 +4,7 @@ pub mod cli;
 mod client;
 mod commands;
 mod config;
+mod confinement;
 mod daemon;
 mod health;
 mod privileges;

@@ -48,7 +48,7 @@ const AFTER_LOSS: Duration = Duration::from_millis(200);
 const RESYNC: Duration = Duration::from_secs(10);
 /// Many sessions make many events. Taken together, so often at most, they cost
 /// a third; who comes alone does not wait.
-const BREATH: Duration = Duration::from_millis(4);
+const BREATH: Duration = Duration::from_millis(2);
 /// To find who holds the terminals is to look at all files of the machine: it
 /// may take one part in so many of the time.
 const OWNERS_SHARE: u32 = 10;
