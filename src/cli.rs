@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use ebpf_ai_monitor_agents::{Agents, ProfileError};
 use nix::unistd::{Uid, User};
 use tracing::level_filters::LevelFilter;
@@ -61,10 +62,29 @@ enum Command {
     Score(ScoreArgs),
     /// List the agents that are known, and check your profiles of them
     Agents(AgentsArgs),
+    /// Print what makes a shell complete this program's words
+    #[command(after_help = COMPLETIONS_EXAMPLES)]
+    Completions {
+        #[arg(value_name = "SHELL")]
+        shell: Shell,
+    },
+    /// Write the manual, one page for each command, as packages ship it
+    #[command(hide = true)]
+    Manual {
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+    },
     /// The child's part of the self-test
     #[command(hide = true)]
     SelfTestTerminal,
 }
+
+const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  source <(ebpf-ai-monitor completions bash)
+  ebpf-ai-monitor completions fish > ~/.config/fish/completions/ebpf-ai-monitor.fish
+
+Packages and `make install` have put them in place for bash, zsh and fish.";
 
 #[derive(Debug, Args)]
 struct RunArgs {
@@ -347,6 +367,8 @@ pub fn main() -> ExitCode {
             }
             listed
         }
+        Command::Completions { shell } => commands::completions(&Cli::command(), shell),
+        Command::Manual { dir } => commands::manual(Cli::command(), &dir),
         Command::SelfTestTerminal => sources::kernel::self_test_terminal(),
     };
     match result {

@@ -2,9 +2,11 @@
 //! socket.
 
 mod agents;
+mod completions;
 mod explain;
 mod focus;
 mod list;
+mod manual;
 mod record;
 mod replay;
 mod score;
@@ -13,9 +15,11 @@ pub(crate) mod show;
 mod watch;
 
 pub(crate) use agents::agents;
+pub(crate) use completions::completions;
 pub(crate) use explain::explain;
 pub(crate) use focus::focus;
 pub(crate) use list::list;
+pub(crate) use manual::manual;
 pub(crate) use record::{Order, record};
 pub(crate) use replay::replay;
 pub(crate) use score::score;
