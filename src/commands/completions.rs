@@ -2,16 +2,32 @@
 
 use std::io::{Write as _, stdout};
 
-use clap::Command;
+use clap::{Args, Command};
 use clap_complete::{Generator as _, Shell};
 
-pub(crate) fn completions(command: &Command, shell: Shell) -> anyhow::Result<()> {
-    let mut command = without_hidden(command);
-    command.build();
-    let mut script = Vec::new();
-    shell.try_generate(&command, &mut script)?;
-    stdout().write_all(&script)?;
-    Ok(())
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct CompletionsArgs {
+    #[arg(value_name = "SHELL")]
+    shell: Shell,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  source <(ebpf-ai-monitor completions bash)
+  ebpf-ai-monitor completions fish > ~/.config/fish/completions/ebpf-ai-monitor.fish
+
+Packages and `make install` have put those of bash, zsh and fish in place.";
+
+impl CompletionsArgs {
+    pub(crate) fn run(self, whole: &Command) -> anyhow::Result<()> {
+        let mut command = without_hidden(whole);
+        command.build();
+        let mut script = Vec::new();
+        self.shell.try_generate(&command, &mut script)?;
+        stdout().write_all(&script)?;
+        Ok(())
+    }
 }
 
 /// The generators offer hidden commands too.

@@ -1,13 +1,22 @@
-//! `manual`: the pages of section 1, one for each command. Packages ship them.
+//! `manual`: pages of section 1, one for each command, as packages ship them.
 
 use std::fs;
-use std::path::Path;
+use std::path::PathBuf;
 
 use anyhow::Context as _;
-use clap::Command;
+use clap::{Args, Command};
 
-pub(crate) fn manual(command: Command, dir: &Path) -> anyhow::Result<()> {
-    fs::create_dir_all(dir)
-        .and_then(|()| clap_mangen::generate_to(command, dir))
-        .with_context(|| format!("cannot write the manual to {}", dir.display()))
+#[derive(Debug, Args)]
+pub(crate) struct ManualArgs {
+    /// Where the pages are written
+    #[arg(value_name = "DIR")]
+    dir: PathBuf,
+}
+
+impl ManualArgs {
+    pub(crate) fn run(self, whole: Command) -> anyhow::Result<()> {
+        fs::create_dir_all(&self.dir)
+            .and_then(|()| clap_mangen::generate_to(whole, &self.dir))
+            .with_context(|| format!("cannot write the manual to {}", self.dir.display()))
+    }
 }
