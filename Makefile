@@ -55,9 +55,10 @@ TO_TEST += mako:mako-notifier dunst:dunst screen:screen
 TO_LINK := autoconf:autoconf automake:automake autopoint:autopoint gettext:gettext
 TO_LINK += flex:flex bison:bison gawk:gawk make:make
 TO_PACK := dpkg-shlibdeps:dpkg-dev
+TO_CHECK_NIX := nix-instantiate:nix-bin systemd-analyze:systemd jq:jq
 
-.PHONY: help setup setup-tests setup-static setup-packages build run demo test check score fuzz \
-	bench dist install uninstall deb rpm static clean
+.PHONY: help setup setup-tests setup-static setup-packages setup-nix build run demo test check \
+	check-nix score fuzz bench dist install uninstall deb rpm static clean
 
 help: ## List these words
 	@echo "make WORD, where WORD is one of"
@@ -72,9 +73,11 @@ setup-static: NEEDED := $(TO_LINK)
 setup-static: setup
 setup-packages: NEEDED := $(TO_PACK)
 setup-packages: setup
+setup-nix: NEEDED := $(TO_CHECK_NIX)
+setup-nix: setup
 
 # Quick where all is there: nothing is asked of the network.
-setup setup-tests setup-static setup-packages:
+setup setup-tests setup-static setup-packages setup-nix:
 	@missing=() packages=()
 	for pair in $(NEEDED); do
 		command -v "$${pair%%:*}" >/dev/null && continue
@@ -173,6 +176,15 @@ check: ## Check the format; run clippy, warnings denied
 check: setup
 	@$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+check-nix: ## Check the Nix files and the units, without nixpkgs
+# nixfmt_rs, which cargo can install, formats byte for byte as nixfmt does.
+check-nix: setup-nix
+	@for tool in nixfmt:nixfmt_rs@0.5.3 deadnix:deadnix@1.3.1; do
+		$(IN_BUILD) bash -c "command -v $${tool%%:*}" >/dev/null && continue
+		$(CARGO) install --locked "$${tool##*:}"
+	done
+	$(IN_BUILD) nix/check/run.sh
 
 score: ## Compare the scores of recordings with docs/detection.md. UPDATE_SCORES=1 renews
 score: setup

@@ -68,6 +68,7 @@ in
         "CRITICAL"
       ];
       default = "INFO";
+      example = "DEBUG";
       description = "What the daemon writes to the journal.";
     };
 

@@ -4,7 +4,7 @@
   cargo,
   clippy,
   deadnix,
-  nixfmt-rfc-style,
+  nixfmt,
   rustc,
   rustfmt,
   tmux,
@@ -17,7 +17,7 @@ mkShell {
     cargo
     clippy
     deadnix
-    nixfmt-rfc-style
+    nixfmt
     rustc
     rustfmt
     tmux
