@@ -51,6 +51,7 @@ TO_TEST += sway:sway swaync:sway-notification-center foot:foot xterm:xterm kitty
 TO_TEST += alacritty:alacritty Xwayland:xwayland grim:grim wtype:wtype
 TO_TEST += dbus-daemon:dbus-daemon dbus-monitor:dbus-bin dbus-send:dbus-bin
 TO_TEST += mako:mako-notifier dunst:dunst screen:screen
+TO_TEST += fish:fish zsh:zsh man:man-db
 # libelf and zlib as part of the program.
 TO_LINK := autoconf:autoconf automake:automake autopoint:autopoint gettext:gettext
 TO_LINK += flex:flex bison:bison gawk:gawk make:make

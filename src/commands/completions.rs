@@ -25,9 +25,17 @@ impl CompletionsArgs {
         command.build();
         let mut script = Vec::new();
         self.shell.try_generate(&command, &mut script)?;
-        stdout().write_all(&script)?;
+        let script = with_one_name(&String::from_utf8(script)?);
+        stdout().write_all(script.as_bytes())?;
         Ok(())
     }
+}
+
+/// For bash, clap_complete 4.6 encodes the dashes of our name in two ways, and
+/// so finds no command's options.
+fn with_one_name(script: &str) -> String {
+    let [one, other] = ["__", "__subcmd__"].map(|dash| env!("CARGO_PKG_NAME").replace('-', dash));
+    script.replace(&other, &one)
 }
 
 /// The generators offer hidden commands too.
