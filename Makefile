@@ -50,8 +50,8 @@ TO_TEST := tmux:tmux ip:iproute2 unshare:util-linux useradd:passwd node:nodejs n
 TO_TEST += sway:sway swaync:sway-notification-center foot:foot xterm:xterm kitty:kitty
 TO_TEST += alacritty:alacritty Xwayland:xwayland grim:grim wtype:wtype
 TO_TEST += dbus-daemon:dbus-daemon dbus-monitor:dbus-bin dbus-send:dbus-bin
-TO_TEST += mako:mako-notifier dunst:dunst screen:screen
-TO_TEST += fish:fish zsh:zsh man:man-db
+TO_TEST += mako:mako-notifier dunst:dunst screen:screen gnome-terminal:gnome-terminal
+TO_TEST += waybar:waybar jq:jq fish:fish zsh:zsh man:man-db
 # libelf and zlib as part of the program.
 TO_LINK := autoconf:autoconf automake:automake autopoint:autopoint gettext:gettext
 TO_LINK += flex:flex bison:bison gawk:gawk make:make

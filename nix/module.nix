@@ -186,7 +186,6 @@ in
         MemoryDenyWriteExecute = true;
         RestrictNamespaces = true;
         RestrictRealtime = true;
-        RestrictSUIDSGID = true;
         SystemCallArchitectures = "native";
         SystemCallFilter = [
           "@system-service"

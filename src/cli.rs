@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::commands::{
-    AgentsArgs, CompletionsArgs, ExplainArgs, FocusArgs, ListArgs, ManualArgs, RecordArgs, Refusal,
-    ReplayArgs, RunArgs, ScoreArgs, WatchArgs,
+    AgentsArgs, CompletionsArgs, ConfigArgs, ExplainArgs, FocusArgs, ListArgs, ManualArgs,
+    RecordArgs, Refusal, ReplayArgs, RunArgs, ScoreArgs, WatchArgs,
 };
 use crate::sources;
 
@@ -58,6 +58,8 @@ enum Command {
     /// Write the manual for a package
     #[command(hide = true)]
     Manual(ManualArgs),
+    /// Check the configuration, or print one with every key
+    Config(ConfigArgs),
     /// The child's part of the self-test
     #[command(hide = true)]
     SelfTestTerminal,
@@ -82,6 +84,7 @@ pub fn main() -> ExitCode {
         Command::Agents(args) => args.run(),
         Command::Completions(args) => args.run(&Cli::command()),
         Command::Manual(args) => args.run(Cli::command()),
+        Command::Config(args) => args.run(),
         Command::SelfTestTerminal => sources::kernel::self_test_terminal(),
     };
     match result {

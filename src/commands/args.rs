@@ -13,7 +13,7 @@ use crate::runtime_dir::RuntimeDir;
 pub(crate) const AGENTS_DIR: &str = "ebpf-ai-monitor/agents";
 pub(crate) const CONFIG: &str = "ebpf-ai-monitor/config.toml";
 
-const LONGEST_THRESHOLD_MS: u64 = 3_600_000;
+pub(super) const LONGEST_THRESHOLD_MS: u64 = 3_600_000;
 
 /// Which daemon is asked.
 #[derive(Debug, Args)]
@@ -62,11 +62,6 @@ impl DaemonArg {
             Some(dir) => vec![dir.clone()],
             None => RuntimeDir::where_clients_look(),
         }
-    }
-
-    /// Where the desktop's sockets are.
-    pub(crate) fn desktop(&self) -> RuntimeDir {
-        self.runtime_dir.clone().map_or(RuntimeDir::Default, RuntimeDir::At)
     }
 }
 

@@ -2,15 +2,14 @@
 
 use std::io::{Write as _, stdout};
 
-use anyhow::Context as _;
 use clap::Args;
 use ebpf_ai_monitor_core::EvidenceSource;
 use serde::Serialize;
 
 use super::args::{DaemonArg, FormatArg, SessionArg};
-use super::{Format, session, show};
+use super::{Format, show};
 use crate::client::Client;
-use crate::protocol::{PhaseWord, PieceLine, RowLine, StandingWord};
+use crate::protocol::{PhaseWord, PieceLine, RowLine, StandingWord, find_session};
 
 const HEADINGS: [&str; 5] = ["RANK", "SOURCE", "SAYS", "FOR", ""];
 
@@ -58,8 +57,8 @@ struct Silent {
 impl ExplainArgs {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let dirs = self.daemon.runtime_dirs();
-        let board = Client::connect(&dirs)?.next()?.context("the monitor has just ended")?;
-        let account = Account::new(session::find(&board.rows, self.of.name())?);
+        let board = Client::board(&dirs)?;
+        let account = Account::new(find_session(&board.rows, self.of.name())?);
         let text = match self.format.format() {
             Format::Json => serde_json::to_string_pretty(&account)? + "\n",
             Format::Text => account.text(),

@@ -2,7 +2,6 @@
 
 use std::io::{Write as _, stdout};
 
-use anyhow::Context as _;
 use clap::Args;
 
 use super::args::{DaemonArg, FormatArg};
@@ -30,7 +29,7 @@ Examples:
 impl ListArgs {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let dirs = self.daemon.runtime_dirs();
-        let board = Client::connect(&dirs)?.next()?.context("the monitor has just ended")?;
+        let board = Client::board(&dirs)?;
         let mut rows = board.rows;
         rows.sort_by_key(show::urgency);
         let text = match self.format.format() {

@@ -4,6 +4,7 @@
 mod agents;
 mod args;
 mod completions;
+mod config;
 mod explain;
 mod focus;
 mod list;
@@ -12,7 +13,7 @@ mod record;
 mod replay;
 mod run;
 mod score;
-mod session;
+
 pub(crate) mod show;
 mod watch;
 
@@ -20,6 +21,7 @@ use std::fmt;
 
 pub(crate) use agents::AgentsArgs;
 pub(crate) use completions::CompletionsArgs;
+pub(crate) use config::ConfigArgs;
 pub(crate) use explain::ExplainArgs;
 pub(crate) use focus::FocusArgs;
 pub(crate) use list::ListArgs;

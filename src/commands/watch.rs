@@ -9,7 +9,7 @@ use clap::Args;
 use super::args::{DaemonArg, FormatArg};
 use super::{Format, show};
 use crate::client::Client;
-use crate::protocol::{BoardLine, ChangeLine, VERSION};
+use crate::protocol::{BoardLine, ChangeLine};
 use crate::tui;
 
 #[derive(Debug, Args)]
@@ -41,7 +41,7 @@ impl WatchArgs {
 }
 
 fn print_changes(mut client: Client, format: Format) -> anyhow::Result<()> {
-    let mut before = BoardLine { version: VERSION, at_ns: 0, rows: Vec::new() };
+    let mut before = BoardLine::empty();
     while let Some(board) = client.next()? {
         for change in board.changes_since(&before) {
             let line = match format {
@@ -50,7 +50,7 @@ fn print_changes(mut client: Client, format: Format) -> anyhow::Result<()> {
             };
             writeln!(stdout(), "{line}")?;
         }
-        before = board;
+        before.clone_from(board);
     }
     bail!("the monitor has ended")
 }
