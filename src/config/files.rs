@@ -118,8 +118,8 @@ mod tests {
         let user = "[notifications]\ndelay_ms = 7";
         let wanted = read_all(&[system, user]).unwrap().with(&Flags::default());
         assert_eq!(wanted.threshold, Duration::from_secs(2));
-        assert_eq!(wanted.notifications.delay, Duration::from_millis(7));
-        assert_eq!(wanted.notifications.urgency, ebpf_ai_monitor_core::Urgency::Low);
+        assert_eq!(wanted.calls.policy.delay, Duration::from_millis(7));
+        assert_eq!(wanted.calls.policy.urgency, ebpf_ai_monitor_core::Urgency::Low);
     }
 
     #[test]

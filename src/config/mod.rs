@@ -1,6 +1,7 @@
 //! How the person wants it: the system's file, over it the user's own, over
 //! both the command line. People read of the keys in `docs/config.toml`.
 
+mod calls;
 mod changes;
 mod files;
 mod notifications;
@@ -8,13 +9,15 @@ mod notifications;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use ebpf_ai_monitor_core::{AlertPolicy, ProjectSource};
+use ebpf_ai_monitor_core::ProjectSource;
 use serde::{Deserialize, Deserializer};
 use tracing::level_filters::LevelFilter;
 
+use self::calls::{HookTable, Terminal};
 pub(crate) use self::changes::{Changes, Wake};
 pub(crate) use self::files::{ConfigFiles, SYSTEM};
 use self::notifications::Notifications;
+use crate::sinks::notify::Calls;
 
 /// Every key there is, with its default and what it does.
 pub(crate) const EXAMPLE: &str = include_str!("../../docs/config.toml");
@@ -31,7 +34,9 @@ pub(crate) struct Config {
     log_level: Option<LogLevel>,
     transcripts: Option<bool>,
     project_order: Option<Vec<ProjectWord>>,
-    pub(crate) notifications: Notifications,
+    notifications: Notifications,
+    terminal: Terminal,
+    hooks: Vec<HookTable>,
 }
 
 /// What the command line says of the same.
@@ -52,7 +57,7 @@ pub(crate) struct Wanted {
     pub(crate) log_level: LogLevel,
     pub(crate) transcripts: TranscriptUse,
     pub(crate) project_order: Vec<ProjectSource>,
-    pub(crate) notifications: AlertPolicy,
+    pub(crate) calls: Calls,
 }
 
 /// Whether what agents write down of themselves is read.
@@ -109,7 +114,11 @@ impl Config {
             log_level: flags.log_level.or(self.log_level).unwrap_or(LogLevel::Info),
             transcripts: if reads { TranscriptUse::Read } else { TranscriptUse::Ignore },
             project_order: order.unwrap_or_else(|| ProjectSource::DEFAULT_ORDER.to_vec()),
-            notifications: self.notifications.into(),
+            calls: Calls {
+                policy: self.notifications.into(),
+                hooks: self.hooks.into_iter().map(Into::into).collect(),
+                terminals: self.terminal.into(),
+            },
         }
     }
 }

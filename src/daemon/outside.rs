@@ -20,7 +20,7 @@ use crate::runtime_dir::RuntimeDir;
 use crate::sinks::badges::Badges;
 use crate::sinks::facts::Facts;
 use crate::sinks::journal::Journal;
-use crate::sinks::notify::Notify;
+use crate::sinks::notify::{Notify, Person};
 use crate::sinks::socket::{About, Socket};
 use crate::sinks::{Handle, Sink};
 use crate::sources::login::Logins;
@@ -58,14 +58,19 @@ impl Outside {
         let reporter = socket.reporter();
         let facts = Facts::open(runtime_dir.clone(), profiles.clone())?;
         let badges = Badges::start(desktop.clone(), profiles.clone(), tell_seen(inbox))?;
-        let policy = wanted.notifications.clone();
-        let notify = Notify::start(&runtime_dir, policy, profiles.clone(), reach)?;
+        let person = Person {
+            name: settings.user.name.clone(),
+            home: settings.user.dir.clone(),
+            runtime_dir: desktop.clone(),
+        };
+        let (calls, health) = (wanted.calls.clone(), reporter.clone());
+        let notify = Notify::start(person, calls, profiles.clone(), reach, health)?;
         let reload = Reload {
             files: settings.config,
             flags: settings.flags,
             holds: wanted.clone(),
             inbox: told(),
-            notify: Box::new(notify.policy()),
+            notify: Box::new(notify.calls()),
             log: settings.log,
             reporter: reporter.clone(),
         };

@@ -4,12 +4,13 @@ use std::sync::Weak;
 use std::sync::mpsc::SyncSender;
 use std::thread;
 
-use ebpf_ai_monitor_core::{AlertPolicy, Fact};
+use ebpf_ai_monitor_core::Fact;
 use tracing::{error, info, warn};
 
 use super::LogSwitch;
 use crate::config::{Changes, ConfigFiles, Flags, Wake, Wanted};
 use crate::health::Reporter;
+use crate::sinks::notify::Calls;
 use crate::sources::{Dated, boot_time};
 
 /// The part of it that the model hears.
@@ -24,7 +25,7 @@ pub(super) struct Reload {
     /// What holds at present.
     pub(super) holds: Wanted,
     pub(super) inbox: Weak<SyncSender<Dated>>,
-    pub(super) notify: Box<dyn Fn(AlertPolicy) + Send>,
+    pub(super) notify: Box<dyn Fn(Calls) + Send>,
     pub(super) log: LogSwitch,
     pub(super) reporter: Reporter,
 }
@@ -73,7 +74,7 @@ impl Reload {
         if let Some(inbox) = self.inbox.upgrade() {
             let _ = inbox.send(Dated { at: boot_time(), fact: configured(&wanted) });
         }
-        (self.notify)(wanted.notifications.clone());
+        (self.notify)(wanted.calls.clone());
         self.holds = wanted;
     }
 }

@@ -67,6 +67,16 @@ pub(crate) fn choose(
     ask(server, socket, &command).map(drop)
 }
 
+/// Shows a message to everybody who looks at this server. `text` is a format.
+pub(crate) fn tell_all(server: Pid, socket: &Path, text: &str) -> anyhow::Result<()> {
+    let clients = ask(server, socket, &["list-clients", "-F", "#{client_tty}"])?;
+    // One of control mode has no terminal.
+    for client in clients.iter().filter(|client| !client.is_empty()) {
+        ask(server, socket, &["display-message", "-c", client, text])?;
+    }
+    Ok(())
+}
+
 /// What a client shows, for [`show`]: `$1:@2.%3`.
 pub(crate) fn shown(server: Pid, socket: &Path, client: &str) -> anyhow::Result<String> {
     let device = format!("/dev/{client}");
