@@ -2,11 +2,11 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::commands::{
-    AgentsArgs, ConfigArgs, ExplainArgs, FocusArgs, ListArgs, RecordArgs, Refusal, ReplayArgs,
-    RunArgs, ScoreArgs, WatchArgs,
+    AgentsArgs, CompletionsArgs, ConfigArgs, ExplainArgs, FocusArgs, ListArgs, ManualArgs,
+    RecordArgs, Refusal, ReplayArgs, RunArgs, ScoreArgs, WatchArgs,
 };
 use crate::sources;
 
@@ -53,6 +53,11 @@ enum Command {
     Score(ScoreArgs),
     /// List the agents that are known, and check your profiles of them
     Agents(AgentsArgs),
+    /// Print what makes a shell complete this program's words
+    Completions(CompletionsArgs),
+    /// Write the manual for a package
+    #[command(hide = true)]
+    Manual(ManualArgs),
     /// Check the configuration, or print one with every key
     Config(ConfigArgs),
     /// The child's part of the self-test
@@ -77,6 +82,8 @@ pub fn main() -> ExitCode {
         Command::Replay(args) => args.run(),
         Command::Score(args) => args.run(),
         Command::Agents(args) => args.run(),
+        Command::Completions(args) => args.run(&Cli::command()),
+        Command::Manual(args) => args.run(Cli::command()),
         Command::Config(args) => args.run(),
         Command::SelfTestTerminal => sources::kernel::self_test_terminal(),
     };

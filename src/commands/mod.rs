@@ -3,10 +3,12 @@
 
 mod agents;
 mod args;
+mod completions;
 mod config;
 mod explain;
 mod focus;
 mod list;
+mod manual;
 mod record;
 mod replay;
 mod run;
@@ -18,10 +20,12 @@ mod watch;
 use std::fmt;
 
 pub(crate) use agents::AgentsArgs;
+pub(crate) use completions::CompletionsArgs;
 pub(crate) use config::ConfigArgs;
 pub(crate) use explain::ExplainArgs;
 pub(crate) use focus::FocusArgs;
 pub(crate) use list::ListArgs;
+pub(crate) use manual::ManualArgs;
 pub(crate) use record::RecordArgs;
 pub(crate) use replay::ReplayArgs;
 pub(crate) use run::RunArgs;
