@@ -16,7 +16,9 @@ use ebpf_ai_monitor_core::{
 use tracing::{debug, warn};
 
 use self::bus::{Bus, BusItem, BusNews};
+pub(crate) use self::bus::{Server, find_server};
 use super::{Handle, Sink};
+use crate::health::Reporter;
 use crate::protocol::RowLine;
 use crate::reach::{Errand, Reach};
 use crate::runtime_dir::RuntimeDir;
@@ -25,6 +27,8 @@ use crate::sources::boot_time;
 /// Between two tries to reach the bus while something is to be shown.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// As the person knows it.
+const PART: &str = "notifications";
 
 #[derive(Debug)]
 pub(crate) struct Notify {
@@ -53,12 +57,14 @@ impl Notify {
         policy: AlertPolicy,
         profiles: Profiles,
         reach: Reach,
+        reporter: Reporter,
     ) -> anyhow::Result<Self> {
         let (sender, news) = channel();
         let uid = rustix::process::geteuid().as_raw();
         let teller = Teller {
             runtime_dir: desktop.of_desktop(uid),
             reach,
+            reporter,
             news: sender.clone(),
             alerts: Alerts::new(policy, profiles),
             board: Board::default(),
@@ -87,7 +93,7 @@ impl Notify {
 
 impl Sink for Notify {
     fn name(&self) -> &'static str {
-        "notifications"
+        PART
     }
 
     fn show(&mut self, _: &Board, after: &Board) -> anyhow::Result<()> {
@@ -99,6 +105,7 @@ impl Sink for Notify {
 struct Teller {
     runtime_dir: PathBuf,
     reach: Reach,
+    reporter: Reporter,
     news: Sender<News>,
     alerts: Alerts,
     board: Board,
@@ -177,6 +184,8 @@ impl Teller {
                 if let Some(bus) = &mut self.bus {
                     bus.set_owned(is_owned);
                 }
+                // That there is none is no trouble, and another may do better.
+                self.reporter.well(PART);
                 self.show_standing();
             }
             BusItem::Lost => {
@@ -224,7 +233,9 @@ impl Teller {
         }
         let replaces = self.shown.get(&alert.session).copied();
         let Some(bus) = self.bus.as_ref().filter(|bus| bus.is_owned) else { return };
-        match bus.notify(alert, replaces, is_loud) {
+        let outcome = bus.notify(alert, replaces, is_loud);
+        self.reporter.outcome(PART, &outcome);
+        match outcome {
             Ok(id) => {
                 self.shown.insert(alert.session, id);
             }
@@ -260,6 +271,7 @@ impl Teller {
     }
 
     fn lose_bus(&mut self) {
+        self.reporter.well(PART);
         self.bus = None;
         self.shown.clear();
         self.pause = FIRST_PAUSE;
