@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::commands::{
-    AgentsArgs, CompletionsArgs, ConfigArgs, ExplainArgs, FocusArgs, ListArgs, ManualArgs,
-    RecordArgs, Refusal, ReplayArgs, RunArgs, ScoreArgs, WatchArgs,
+    AgentsArgs, CompletionsArgs, ConfigArgs, DoctorArgs, ExplainArgs, FocusArgs, ListArgs,
+    ManualArgs, RecordArgs, Refusal, ReplayArgs, RunArgs, ScoreArgs, StatusArgs, WatchArgs,
 };
 use crate::sources;
 
@@ -20,6 +20,14 @@ struct Cli {
     #[command(flatten)]
     run: RunArgs,
 
+    /// Say how the daemon does, as the command `status` does
+    #[arg(long)]
+    status: bool,
+
+    /// With --status: print JSON
+    #[arg(long, requires = "status")]
+    json: bool,
+
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -28,6 +36,7 @@ const EXAMPLES: &str = "\
 Examples:
   sudo ebpf-ai-monitor --user alice          watch alice's agents
   sudo ebpf-ai-monitor --user alice --threshold 2000 --processes claude codex aider
+  ebpf-ai-monitor doctor                     what keeps it from working, and what to do
   ebpf-ai-monitor watch                      see your sessions live
   ebpf-ai-monitor list --json | jq '.[] | select(.phase == \"waiting\")'
 
@@ -60,6 +69,10 @@ enum Command {
     Manual(ManualArgs),
     /// Check the configuration, or print one with every key
     Config(ConfigArgs),
+    /// Say how the daemon does
+    Status(StatusArgs),
+    /// Check everything from the kernel to your panel, and say what to do
+    Doctor(DoctorArgs),
     /// The child's part of the self-test
     #[command(hide = true)]
     SelfTestTerminal,
@@ -72,7 +85,12 @@ pub fn main() -> ExitCode {
         Err(error) if !error.use_stderr() => error.exit(),
         Err(error) => return fail(&one_line(&error), ExitCode::from(USAGE)),
     };
-    let result = match cli.command.unwrap_or(Command::Run(cli.run)) {
+    let asked = match cli.command {
+        Some(command) => command,
+        None if cli.status => Command::Status(StatusArgs::of(&cli.run, cli.json)),
+        None => Command::Run(cli.run),
+    };
+    let result = match asked {
         Command::Run(args) => args.run(),
         Command::Watch(args) => args.run(),
         Command::List(args) => args.run(),
@@ -85,10 +103,17 @@ pub fn main() -> ExitCode {
         Command::Completions(args) => args.run(&Cli::command()),
         Command::Manual(args) => args.run(Cli::command()),
         Command::Config(args) => args.run(),
+        Command::Status(args) => return end(args.run()),
+        Command::Doctor(args) => return end(args.run()),
         Command::SelfTestTerminal => sources::kernel::self_test_terminal(),
     };
+    end(result.map(|()| ExitCode::SUCCESS))
+}
+
+/// Some commands answer by their exit code.
+fn end(result: anyhow::Result<ExitCode>) -> ExitCode {
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => match error.downcast::<Refusal>() {
             Ok(refusal) => refuse(&refusal),

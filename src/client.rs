@@ -1,14 +1,19 @@
 //! The other end of the sockets, for the commands.
 
+use std::fmt;
 use std::io::{BufRead, BufReader, ErrorKind, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use serde::de::DeserializeOwned;
 
-use crate::protocol::{Answer, BoardLine, FactLine, Greeting, Line, Request, VERSION};
+use crate::protocol::{Answer, BoardLine, FactLine, Greeting, Line, Request, StatusLine, VERSION};
 use crate::runtime_dir;
+
+/// For an answer that takes the daemon no work.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 #[derive(Debug)]
 pub(crate) struct Client {
@@ -41,8 +46,22 @@ pub(crate) fn connect(
             }
         }
     }
-    bail!("the monitor does not run; start it with: sudo ebpf-ai-monitor --user \"$USER\"")
+    Err(NotRunning.into())
 }
+
+/// No daemon answers where it should.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NotRunning;
+
+impl fmt::Display for NotRunning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "the monitor does not run; start it with: sudo ebpf-ai-monitor --user \"$USER\"",
+        )
+    }
+}
+
+impl std::error::Error for NotRunning {}
 
 impl Client {
     /// A reader of boards.
@@ -69,10 +88,25 @@ impl Client {
 
     /// Asks one thing, and waits for the answer.
     pub(crate) fn ask(runtime_dirs: &[PathBuf], request: &Request) -> anyhow::Result<Answer> {
+        Self::connect(runtime_dirs)?.answer(request)
+    }
+
+    /// How the daemon does, and its board. Does not wait for one that hangs.
+    pub(crate) fn status(runtime_dirs: &[PathBuf]) -> anyhow::Result<(StatusLine, BoardLine)> {
         let mut client = Self::connect(runtime_dirs)?;
-        client.send(request)?;
+        let stream = client.lines.get_ref();
+        stream.set_read_timeout(Some(PATIENCE)).context("cannot bound the wait")?;
+        stream.set_write_timeout(Some(PATIENCE)).context("cannot bound the wait")?;
+        let Answer::Status(status) = client.answer(&Request::Status)? else {
+            bail!("the monitor answers something else");
+        };
+        Ok((status, client.board.context("the monitor sends no board")?))
+    }
+
+    fn answer(&mut self, request: &Request) -> anyhow::Result<Answer> {
+        self.send(request)?;
         loop {
-            match client.hear()?.context("the monitor has just ended")? {
+            match self.hear()?.context("the monitor has just ended")? {
                 Heard::Board => {}
                 Heard::Answer(Answer::Failed { problem }) => bail!("{problem}"),
                 Heard::Answer(answer) => return Ok(answer),

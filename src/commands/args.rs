@@ -56,6 +56,10 @@ pub(crate) struct OwnProfilesArg {
 }
 
 impl DaemonArg {
+    pub(crate) fn at(runtime_dir: Option<PathBuf>) -> Self {
+        Self { runtime_dir }
+    }
+
     /// In the order in which they are tried.
     pub(crate) fn runtime_dirs(&self) -> Vec<PathBuf> {
         match &self.runtime_dir {
@@ -66,6 +70,10 @@ impl DaemonArg {
 }
 
 impl FormatArg {
+    pub(crate) fn of(json: bool) -> Self {
+        Self { json }
+    }
+
     pub(crate) fn format(&self) -> Format {
         if self.json { Format::Json } else { Format::Text }
     }

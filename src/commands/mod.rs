@@ -5,6 +5,7 @@ mod agents;
 mod args;
 mod completions;
 mod config;
+mod doctor;
 mod explain;
 mod focus;
 mod list;
@@ -13,6 +14,7 @@ mod record;
 mod replay;
 mod run;
 mod score;
+mod status;
 
 pub(crate) mod show;
 mod watch;
@@ -22,6 +24,7 @@ use std::fmt;
 pub(crate) use agents::AgentsArgs;
 pub(crate) use completions::CompletionsArgs;
 pub(crate) use config::ConfigArgs;
+pub(crate) use doctor::DoctorArgs;
 pub(crate) use explain::ExplainArgs;
 pub(crate) use focus::FocusArgs;
 pub(crate) use list::ListArgs;
@@ -30,6 +33,7 @@ pub(crate) use record::RecordArgs;
 pub(crate) use replay::ReplayArgs;
 pub(crate) use run::RunArgs;
 pub(crate) use score::ScoreArgs;
+pub(crate) use status::StatusArgs;
 pub(crate) use watch::WatchArgs;
 
 /// For people or for programs.

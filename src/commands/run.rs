@@ -85,6 +85,10 @@ impl RunArgs {
         daemon::run(self.settings(Box::new(switch))?)
     }
 
+    pub(super) fn runtime_dir(&self) -> Option<PathBuf> {
+        self.runtime_dir.clone()
+    }
+
     fn settings(self, log: daemon::LogSwitch) -> Result<daemon::Settings, Refusal> {
         let user = find_user(self.user)?;
         let runtime_dir = self.runtime_dir.map_or(RuntimeDir::Default, RuntimeDir::At);
@@ -110,7 +114,7 @@ impl RunArgs {
     }
 }
 
-fn find_user(name: Option<String>) -> Result<User, Refusal> {
+pub(super) fn find_user(name: Option<String>) -> Result<User, Refusal> {
     let (found, name) = match name {
         Some(name) => (accounts::by_name(&name), name),
         None => {

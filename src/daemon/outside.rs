@@ -57,8 +57,9 @@ impl Outside {
         let reach = Reach::start(runtime_dir.clone(), uid)?;
         let socket = Socket::open(runtime_dir.clone(), about, told(), reach.clone())?;
         let reporter = socket.reporter();
-        let facts = Facts::open(runtime_dir.clone(), profiles.clone())?;
-        let badges = Badges::start(desktop.clone(), profiles.clone(), tell_seen(inbox))?;
+        let facts = Facts::open(runtime_dir.clone(), profiles.clone(), reporter.clone())?;
+        let badges =
+            Badges::start(desktop.clone(), profiles.clone(), tell_seen(inbox), reporter.clone())?;
         let person = Person {
             name: settings.user.name.clone(),
             home: settings.user.dir.clone(),
@@ -78,9 +79,9 @@ impl Outside {
         reload.start()?;
         let handles = [socket.handle(), facts.handle(), badges.handle(), notify.handle()];
         let (revivers, enders) = part(handles);
-        revive_on_login(Logins::new(desktop.clone(), uid)?, revivers)?;
+        revive_on_login(Logins::new(desktop.clone(), uid)?, revivers, reporter.clone())?;
         end_on_signal(enders)?;
-        Sway::start(desktop, uid, told())?;
+        Sway::start(desktop, uid, told(), reporter.clone())?;
         let metrics = Metrics::start(wanted.metrics.clone(), reporter.clone())?;
         let mut sinks: Vec<Box<dyn Sink>> =
             vec![Box::new(Journal), Box::new(socket), Box::new(badges), Box::new(notify)];
@@ -107,11 +108,16 @@ fn part(handles: impl IntoIterator<Item = Handle>) -> (Revivers, Enders) {
     handles.into_iter().map(|handle| (handle.revive, handle.end)).unzip()
 }
 
-fn revive_on_login(mut logins: Logins, revivers: Revivers) -> anyhow::Result<()> {
+fn revive_on_login(
+    mut logins: Logins,
+    revivers: Revivers,
+    reporter: Reporter,
+) -> anyhow::Result<()> {
     thread::Builder::new().name("login".into()).spawn(move || {
         loop {
             if let Err(error) = logins.wait() {
                 warn!("log-ins: {error:#}; going on without");
+                reporter.trouble("log-ins", format_args!("{error:#}"));
                 return;
             }
             debug!("the runtime directory is there");

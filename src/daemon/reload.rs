@@ -40,6 +40,7 @@ impl Reload {
                     Ok(wake) => why = wake,
                     Err(error) => {
                         warn!("configuration: {error:#}; changes take a restart");
+                        self.reporter.trouble("configuration", format_args!("{error:#}"));
                         return;
                     }
                 }

@@ -8,6 +8,7 @@ use ebpf_ai_monitor_core::{Board, BootTime, Fact, Model, Note, Phase, ProcessId,
 use super::Handle;
 use super::line_socket::{Host, LineSocket, ReaderId, Reply, Spot, Told};
 use super::mask::mask;
+use crate::health::Reporter;
 use crate::protocol::{FactLine, Greeting, VERSION};
 use crate::runtime_dir::{self, RuntimeDir};
 
@@ -18,10 +19,14 @@ pub(crate) struct Facts {
 }
 
 impl Facts {
-    pub(crate) fn open(runtime_dir: RuntimeDir, profiles: Profiles) -> anyhow::Result<Self> {
+    pub(crate) fn open(
+        runtime_dir: RuntimeDir,
+        profiles: Profiles,
+        reporter: Reporter,
+    ) -> anyhow::Result<Self> {
         let greeting = serde_json::to_string(&Greeting { version: VERSION })? + "\n";
         let spot = Spot { runtime_dir, path_in: runtime_dir::facts };
-        let socket = LineSocket::open(spot, |_| Teller { greeting: greeting.into() })?;
+        let socket = LineSocket::open(spot, |_| Teller { greeting: greeting.into(), reporter })?;
         Ok(Self { socket, profiles })
     }
 
@@ -51,6 +56,7 @@ impl Facts {
 
 struct Teller {
     greeting: Arc<str>,
+    reporter: Reporter,
 }
 
 impl Host for Teller {
@@ -66,6 +72,10 @@ impl Host for Teller {
 
     fn answer(&mut self, _: ReaderId, _: &str) -> Reply {
         Reply::Refuse
+    }
+
+    fn revived(&mut self, outcome: &anyhow::Result<()>) {
+        self.reporter.outcome("facts", outcome);
     }
 }
 
