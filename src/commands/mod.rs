@@ -4,7 +4,7 @@
 mod agents;
 mod args;
 mod config;
-mod explain;
+pub(crate) mod explain;
 mod focus;
 mod list;
 mod record;
