@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    AgentsArgs, ConfigArgs, ExplainArgs, FocusArgs, ListArgs, RecordArgs, Refusal, ReplayArgs,
-    RunArgs, ScoreArgs, WatchArgs,
+    AgentsArgs, BarArgs, ConfigArgs, ExplainArgs, FocusArgs, ListArgs, RecordArgs, Refusal,
+    ReplayArgs, RunArgs, ScoreArgs, WatchArgs,
 };
 use crate::sources;
 
@@ -41,6 +41,8 @@ enum Command {
     Watch(WatchArgs),
     /// Show the sessions once
     List(ListArgs),
+    /// Print a line for a status bar, again whenever it changes
+    Bar(BarArgs),
     /// Say how the state of a session is known: all evidence, best first
     Explain(ExplainArgs),
     /// Go to a session: to its window, and to its pane in tmux
@@ -71,6 +73,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => args.run(),
         Command::Watch(args) => args.run(),
         Command::List(args) => args.run(),
+        Command::Bar(args) => args.run(),
         Command::Explain(args) => args.run(),
         Command::Focus(args) => args.run(),
         Command::Record(args) => args.run(),

@@ -116,7 +116,8 @@ fn a_person_filters_mutes_marks_and_goes_to_sessions() -> Result<()> {
     scene.select(&first)?;
     scene.press(&["m"])?;
     scene.wait_for_row("the mute", 0, |row| row["muted"] == true)?;
-    scene.wait("the mark", |screen| screen.contains(">●m") && screen.contains("m takes it back"))?;
+    scene
+        .wait("the mark", |screen| screen.contains(">●m") && screen.contains("m takes it back"))?;
     scene.press(&["m"])?;
     scene.wait_for_row("the mute's end", 0, |row| row["muted"] == false)?;
     scene.wait("no mark", |screen| screen.contains("Calls for you (3)"))?;

@@ -3,6 +3,7 @@
 
 mod agents;
 mod args;
+mod bar;
 mod config;
 pub(crate) mod explain;
 mod focus;
@@ -18,6 +19,7 @@ mod watch;
 use std::fmt;
 
 pub(crate) use agents::AgentsArgs;
+pub(crate) use bar::BarArgs;
 pub(crate) use config::ConfigArgs;
 pub(crate) use explain::ExplainArgs;
 pub(crate) use focus::FocusArgs;

@@ -5,13 +5,13 @@ use crate::protocol::{
     BoardLine, Line, PhaseWord, PieceLine, PlaceWord, ReasonWord, RowLine, StandingWord, StepLine,
 };
 
-pub(super) const SECOND: u64 = 1_000_000_000;
-pub(super) const MINUTE: u64 = 60 * SECOND;
+pub(crate) const SECOND: u64 = 1_000_000_000;
+pub(crate) const MINUTE: u64 = 60 * SECOND;
 /// The time at which everything is looked at.
-pub(super) const NOW: u64 = 10_000 * SECOND;
+pub(crate) const NOW: u64 = 10_000 * SECOND;
 
 /// One that works since five minutes ago, and nothing more is known of it.
-pub(super) fn row(pid: u32) -> RowLine {
+pub(crate) fn row(pid: u32) -> RowLine {
     RowLine {
         pid,
         started_at_ns: u64::from(pid),
@@ -56,16 +56,16 @@ pub(super) fn row(pid: u32) -> RowLine {
     }
 }
 
-pub(super) fn waiting(pid: u32, reason: ReasonWord, since_ns: u64) -> RowLine {
+pub(crate) fn waiting(pid: u32, reason: ReasonWord, since_ns: u64) -> RowLine {
     RowLine { phase: PhaseWord::Waiting, reason: Some(reason), since_ns, ..row(pid) }
 }
 
-pub(super) fn calling(pid: u32, reason: ReasonWord, since_ns: u64) -> RowLine {
+pub(crate) fn calling(pid: u32, reason: ReasonWord, since_ns: u64) -> RowLine {
     RowLine { attention_since_ns: Some(since_ns), ..waiting(pid, reason, since_ns) }
 }
 
 /// One of each kind.
-pub(super) fn each_kind() -> Vec<RowLine> {
+pub(crate) fn each_kind() -> Vec<RowLine> {
     let step = StepLine {
         pid: 50,
         socket: "/tmp/tmux-1000/default".to_owned(),
@@ -105,7 +105,7 @@ pub(super) fn each_kind() -> Vec<RowLine> {
 }
 
 /// So many, in all phases.
-pub(super) fn many(count: u32) -> Vec<RowLine> {
+pub(crate) fn many(count: u32) -> Vec<RowLine> {
     let row = |pid| match pid % 5 {
         0 => calling(pid, ReasonWord::Done, NOW - u64::from(pid) * SECOND),
         1 => waiting(pid, ReasonWord::Permission, NOW - u64::from(pid) * SECOND),

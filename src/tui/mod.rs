@@ -3,7 +3,7 @@
 //! and the threads.
 
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 mod history;
 mod order;
 mod state;
