@@ -80,7 +80,7 @@ fn a_bar_lives_through_the_daemons_end_and_tells_of_it() -> Result<()> {
     let monitor = Monitor::start(binary(), &user, THRESHOLD, &["scripted_agent"])?;
     plain.wait("idle", |line| line == "idle")?;
     let mut agent = user.command(example(&user, "scripted_agent")?);
-    agent.args(["--take-terminal", "--explicit", "--turns=1", "--work=1500", "--wait=3600000"]);
+    agent.args(["--take-terminal", "--explicit", "--turns=1", "--work=4000", "--wait=3600000"]);
     let agent = OnPty::start(&mut agent)?;
     plain.wait("work", |line| line == "1 working")?;
     plain.wait("the wait", |line| line == "1 waiting 0m")?;
