@@ -84,7 +84,7 @@ fn a_bar_lives_through_the_daemons_end_and_tells_of_it() -> Result<()> {
     let agent = OnPty::start(&mut agent)?;
     plain.wait("work", |line| line == "1 working")?;
     plain.wait("the wait", |line| line == "1 waiting 0m")?;
-    let told = waybar.wait("the wait", |line| line.contains("waiting (done)"))?;
+    let told = waybar.wait("the wait", |line| line.contains(": waiting 0m"))?;
     let told: Value = serde_json::from_str(&told)?;
     assert_eq!((&told["class"], &told["text"]), (&"waiting".into(), &"● 1 0m".into()));
     let once = bar(&user, &["--once"])?.output()?;
