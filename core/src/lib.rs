@@ -25,6 +25,7 @@ pub mod protocol;
 mod redraw;
 mod session;
 mod time;
+mod touched;
 mod transcript;
 mod turn;
 
