@@ -14,4 +14,5 @@ mod runtime_dir;
 mod sinks;
 pub mod sources;
 mod tmux;
-mod tui;
+#[doc(hidden)]
+pub mod tui;

@@ -1,8 +1,10 @@
 //! Boards and states for tests and measurements.
 
 use super::state::State;
+#[cfg(test)]
+use crate::protocol::StepLine;
 use crate::protocol::{
-    BoardLine, Line, PhaseWord, PieceLine, PlaceWord, ReasonWord, RowLine, StandingWord, StepLine,
+    BoardLine, Line, PhaseWord, PieceLine, PlaceWord, ReasonWord, RowLine, StandingWord,
 };
 
 pub(crate) const SECOND: u64 = 1_000_000_000;
@@ -65,6 +67,7 @@ pub(crate) fn calling(pid: u32, reason: ReasonWord, since_ns: u64) -> RowLine {
 }
 
 /// One of each kind.
+#[cfg(test)]
 pub(crate) fn each_kind() -> Vec<RowLine> {
     let step = StepLine {
         pid: 50,

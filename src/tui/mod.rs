@@ -2,9 +2,9 @@
 //! and the clock, and a pure function of it in `view`. Here are the terminal
 //! and the threads.
 
-#[cfg(test)]
 pub(crate) mod fixture;
 mod history;
+pub mod measure;
 mod order;
 mod state;
 mod view;
