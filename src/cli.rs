@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::commands::{
-    AgentsArgs, CompletionsArgs, ConfigArgs, DoctorArgs, ExplainArgs, FocusArgs, ListArgs,
+    AgentsArgs, BarArgs, CompletionsArgs, ConfigArgs, DoctorArgs, ExplainArgs, FocusArgs, ListArgs,
     ManualArgs, RecordArgs, Refusal, ReplayArgs, RunArgs, ScoreArgs, StatusArgs, WatchArgs,
 };
 use crate::sources;
@@ -50,6 +50,8 @@ enum Command {
     Watch(WatchArgs),
     /// Show the sessions once
     List(ListArgs),
+    /// Print a line for a status bar, again whenever it changes
+    Bar(BarArgs),
     /// Say how the state of a session is known: all evidence, best first
     Explain(ExplainArgs),
     /// Go to a session: to its window, and to its pane in tmux
@@ -94,6 +96,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => args.run(),
         Command::Watch(args) => args.run(),
         Command::List(args) => args.run(),
+        Command::Bar(args) => args.run(),
         Command::Explain(args) => args.run(),
         Command::Focus(args) => args.run(),
         Command::Record(args) => args.run(),

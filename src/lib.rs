@@ -15,4 +15,5 @@ mod runtime_dir;
 mod sinks;
 pub mod sources;
 mod tmux;
-mod tui;
+#[doc(hidden)]
+pub mod tui;

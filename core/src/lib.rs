@@ -26,6 +26,7 @@ pub mod protocol;
 mod redraw;
 mod session;
 mod time;
+mod touched;
 mod transcript;
 mod turn;
 

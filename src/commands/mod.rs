@@ -3,10 +3,11 @@
 
 mod agents;
 mod args;
+mod bar;
 mod completions;
 mod config;
 mod doctor;
-mod explain;
+pub(crate) mod explain;
 mod focus;
 mod list;
 mod manual;
@@ -22,6 +23,7 @@ mod watch;
 use std::fmt;
 
 pub(crate) use agents::AgentsArgs;
+pub(crate) use bar::BarArgs;
 pub(crate) use completions::CompletionsArgs;
 pub(crate) use config::ConfigArgs;
 pub(crate) use doctor::DoctorArgs;

@@ -81,10 +81,10 @@ impl Host for Teller {
 
 /// The session that a fact is about, if there is one yet.
 fn find_row<'a>(fact: &Fact, model: &Model, board: &'a Board) -> Option<&'a Row> {
-    let of = |process: ProcessId| board.rows.iter().find(|row| row.session.process == process);
+    let of = |process: ProcessId| board.iter().find(|row| row.session.process == process);
     let on = |tty: u64| {
         let lives = |row: &&Row| row.session.tty == tty && row.phase != Phase::Exited;
-        board.rows.iter().find(lives)
+        board.iter().find(lives)
     };
     match fact {
         Fact::Started { process, .. }
@@ -114,7 +114,7 @@ fn find_row<'a>(fact: &Fact, model: &Model, board: &'a Board) -> Option<&'a Row>
         Fact::Noted(Note { pid, .. }) => {
             // The model knows the note's process better, but two living ones
             // have never the same number.
-            board.rows.iter().find(|row| row.session.process.pid == *pid)
+            board.iter().find(|row| row.session.process.pid == *pid)
         }
     }
 }

@@ -169,7 +169,7 @@ fn count_turns(turns: &Family<Agent, Counter>, before: Option<&Row>, row: &Row) 
 }
 
 fn living(board: &Board) -> impl Iterator<Item = &Row> {
-    board.rows.iter().filter(|row| row.phase != Phase::Exited)
+    board.rows.iter().map(AsRef::as_ref).filter(|row: &&Row| row.phase != Phase::Exited)
 }
 
 fn state_of(row: &Row) -> AgentState {
