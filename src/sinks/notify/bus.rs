@@ -180,7 +180,7 @@ pub(crate) fn find_server(runtime_dir: &Path) -> anyhow::Result<Option<Server>> 
     // By its unique name, which starts nobody if it goes meanwhile.
     let told =
         connection.call_method(Some(owner.as_str()), PATH, Some(NAME), "GetServerInformation", &());
-    let told = told.and_then(|reply| Ok(reply.body().deserialize::<[String; 4]>()?));
+    let told = told.and_then(|reply| reply.body().deserialize::<[String; 4]>());
     Ok(Some(match told {
         Ok([name, _, version, _]) => Server { name, version: Some(version) },
         Err(_) => Server { name: owner, version: None },
