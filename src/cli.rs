@@ -6,7 +6,8 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::commands::{
     AgentsArgs, BarArgs, CompletionsArgs, ConfigArgs, DoctorArgs, ExplainArgs, FocusArgs, ListArgs,
-    ManualArgs, RecordArgs, Refusal, ReplayArgs, RunArgs, ScoreArgs, StatusArgs, WatchArgs,
+    ManualArgs, MuteArgs, RecordArgs, Refusal, ReplayArgs, RunArgs, ScoreArgs, SeenArgs,
+    StatusArgs, UnmuteArgs, WaitArgs, WatchArgs, complain,
 };
 use crate::sources;
 
@@ -56,6 +57,14 @@ enum Command {
     Explain(ExplainArgs),
     /// Go to a session: to its window, and to its pane in tmux
     Focus(FocusArgs),
+    /// Wait until a session waits for you, works, or ends: for scripts
+    Wait(WaitArgs),
+    /// Tell you nothing of a session, a project or anybody, for a time
+    Mute(MuteArgs),
+    /// Take a mute back
+    Unmute(UnmuteArgs),
+    /// Say that you know that a session waits
+    Seen(SeenArgs),
     /// Write what the daemon sees of a session to a file, for `replay` and `score`
     Record(RecordArgs),
     /// Show what the boards would have been during a recording
@@ -99,6 +108,10 @@ pub fn main() -> ExitCode {
         Command::Bar(args) => args.run(),
         Command::Explain(args) => args.run(),
         Command::Focus(args) => args.run(),
+        Command::Wait(args) => return end(args.run()),
+        Command::Mute(args) => args.run(),
+        Command::Unmute(args) => args.run(),
+        Command::Seen(args) => args.run(),
         Command::Record(args) => args.run(),
         Command::Replay(args) => args.run(),
         Command::Score(args) => args.run(),
@@ -150,8 +163,7 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
         .any(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
-#[expect(clippy::print_stderr, reason = "the one place where a failed command says why")]
 fn fail(problem: &str, code: ExitCode) -> ExitCode {
-    eprintln!("ebpf-ai-monitor: {problem}");
+    complain(problem);
     code
 }

@@ -4,18 +4,27 @@
 mod support;
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::Output;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
-use support::pty::copy_for;
-use support::scene::{BOUND, Scene};
+use support::monitor::Monitor;
+use support::pty::{OnPty, copy_for, example};
 use support::user::TestUser;
 use support::{take_turn, wait_until};
 
 fn binary() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_ebpf-ai-monitor"))
+}
+
+const THRESHOLD: Duration = Duration::from_millis(1000);
+const BOUND: Duration = Duration::from_secs(20);
+
+fn monitor(user: &TestUser) -> Result<Monitor> {
+    Monitor::start(binary(), user, THRESHOLD, &["waiter"])
 }
 
 fn run(user: &TestUser, words: &[&str]) -> Result<Output> {
@@ -46,17 +55,17 @@ fn a_directory_of_badges_that_is_lost_degrades_it_until_it_is_back() -> Result<(
     skip_unless_root!();
     let _turn = take_turn();
     let user = TestUser::create()?;
-    let mut scene = Scene::start(&user, binary())?;
-    let (window, agent) = scene.open("foot", &[])?;
-    scene.wait_for_window(agent, &window)?;
-    let badges = scene.desktop.runtime().join("i3pm-badges");
-    let badge = badges.join(format!("{}.json", window.id));
-    wait_until("the badge", BOUND, || badge.exists())?;
+    let agent = example(&user, "waiter")?;
+    let monitor = monitor(&user)?;
+    let badges = user.home().join("runtime/i3pm-badges");
+    wait_until("the badges", BOUND, || badges.is_dir())?;
+    let _agent = OnPty::start(user.command(&agent).arg("read"))?;
 
-    let (code, said) = status(&user)?;
+    let said = wait_for(&user, "a session", |_, said| said["sessions"]["waiting"] == 1)?;
+    let (code, _) = status(&user)?;
     ensure!(code == 0 && said["health"] == "healthy", "{said:#}");
     ensure!(said["user"] == user.name() && said["probe"] == "tty", "{said:#}");
-    ensure!(said["pid"] == scene.monitor.pid() && said["sessions"]["waiting"] == 1, "{said:#}");
+    ensure!(said["pid"] == monitor.pid(), "{said:#}");
     let well_since = said["since_ns"].as_u64();
 
     // The daemon may not take away what is root's.
@@ -76,9 +85,9 @@ fn a_directory_of_badges_that_is_lost_degrades_it_until_it_is_back() -> Result<(
     let said = wait_for(&user, "healthy again", |code, _| code == 0)?;
     ensure!(said["since_ns"].as_u64() > ill_since, "{said:#}");
     ensure!(said["troubles"] == Value::Array(Vec::new()), "{said:#}");
-    wait_until("the badge again", BOUND, || badge.exists())?;
+    ensure!(fs::metadata(&badges)?.uid() == user.uid(), "they are the user's again");
 
-    scene.monitor.kill()?;
+    monitor.kill()?;
     let (code, said) = status(&user)?;
     ensure!(code == 2 && said["health"] == "not-running", "{said:#}");
     let output = run(&user, &["--status"])?;
@@ -94,7 +103,7 @@ fn a_configuration_that_is_wrong_degrades_it_until_it_is_right() -> Result<()> {
     let user = TestUser::create()?;
     let config = ".config/ebpf-ai-monitor/config.toml";
     user.write(config, "wait_threshold_ms = 0\n")?;
-    let _scene = Scene::start(&user, binary())?;
+    let _monitor = monitor(&user)?;
     let (code, said) = status(&user)?;
     ensure!(code == 1 && said["troubles"][0]["part"] == "configuration", "{said:#}");
     user.write(config, "wait_threshold_ms = 700\n")?;

@@ -6,7 +6,7 @@ use std::fmt;
 use std::io::{BufRead, BufReader, ErrorKind, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use serde::de::DeserializeOwned;
@@ -42,6 +42,15 @@ pub(crate) enum Heard {
     /// The board has changed.
     Board,
     Answer(Answer),
+}
+
+/// What became of a wait for a board.
+#[derive(Debug)]
+pub(crate) enum Next<'a> {
+    Board(&'a BoardLine),
+    TimedOut,
+    /// The daemon has ended.
+    Ended,
 }
 
 /// Connects to the first daemon that answers, by the socket that `path` finds
@@ -123,10 +132,26 @@ impl Client {
         })
     }
 
+    /// The same, but no longer than until `end`.
+    pub(crate) fn next_until(&mut self, end: Option<Instant>) -> anyhow::Result<Next<'_>> {
+        // Zero would be for ever.
+        let shortest = Duration::from_millis(1);
+        let patience = end.map(|end| end.saturating_duration_since(Instant::now()).max(shortest));
+        let stream = self.lines.get_ref();
+        stream.set_read_timeout(patience).context("cannot bound the wait")?;
+        match self.hear() {
+            Ok(None) => Ok(Next::Ended),
+            Ok(Some(_)) => Ok(self.board.as_ref().map_or(Next::Ended, Next::Board)),
+            Err(error) => match error.downcast_ref::<std::io::Error>().map(std::io::Error::kind) {
+                Some(ErrorKind::WouldBlock | ErrorKind::TimedOut) => Ok(Next::TimedOut),
+                _ => Err(error),
+            },
+        }
+    }
+
     /// The board as it is now.
     pub(crate) fn board(runtime_dirs: &[PathBuf]) -> anyhow::Result<BoardLine> {
-        let mut client = Self::connect(runtime_dirs)?;
-        client.next()?.cloned().context("the monitor has just ended")
+        Self::connect(runtime_dirs)?.first_board()
     }
 
     /// Asks one thing, and waits for the answer.
@@ -146,7 +171,13 @@ impl Client {
         Ok((status, client.board.context("the monitor sends no board")?))
     }
 
-    fn answer(&mut self, request: &Request) -> anyhow::Result<Answer> {
+    /// The board that a new reader is sent.
+    pub(crate) fn first_board(&mut self) -> anyhow::Result<BoardLine> {
+        self.next()?.cloned().context("the monitor has just ended")
+    }
+
+    /// Asks on this connection, and waits for the answer.
+    pub(crate) fn answer(&mut self, request: &Request) -> anyhow::Result<Answer> {
         self.send(request)?;
         loop {
             match self.hear()?.context("the monitor has just ended")? {

@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use ebpf_ai_monitor_agents::{Agents, ProfileError};
 
 use super::{Format, Refusal};
+use crate::protocol::PhaseWord;
 use crate::runtime_dir::RuntimeDir;
 
 /// Below the directory of configurations.
@@ -37,6 +38,15 @@ pub(crate) struct SessionArg {
     /// [default: the only session]
     #[arg(value_name = "SESSION")]
     session: Option<String>,
+}
+
+/// A state as on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StateArg {
+    Waiting,
+    Working,
+    Unknown,
+    Exited,
 }
 
 #[derive(Debug, Args)]
@@ -82,6 +92,17 @@ impl FormatArg {
 impl SessionArg {
     pub(crate) fn name(&self) -> Option<&str> {
         self.session.as_deref()
+    }
+}
+
+impl StateArg {
+    pub(crate) fn phase(self) -> PhaseWord {
+        match self {
+            Self::Waiting => PhaseWord::Waiting,
+            Self::Working => PhaseWord::Working,
+            Self::Unknown => PhaseWord::Unknown,
+            Self::Exited => PhaseWord::Exited,
+        }
     }
 }
 

@@ -8,7 +8,7 @@ mod monitor;
 mod person;
 mod rights;
 
-use std::io::{IsTerminal as _, Write as _, stdout};
+use std::io::{Write as _, stdout};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::mpsc::channel;
@@ -21,6 +21,7 @@ use rustix::thread::CapabilitySet;
 use serde::Serialize;
 
 use super::args::{CONFIG, FormatArg, config_dir};
+use super::paint::{Colour, Paint};
 use super::run::find_user;
 use super::{Format, show};
 use crate::privileges;
@@ -177,31 +178,13 @@ fn within<T: Send + 'static>(
     given.recv_timeout(patience).ok()
 }
 
-/// Whether words are coloured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Paint {
-    Plain,
-    Colour,
-}
-
-impl Paint {
-    /// As <https://no-color.org> has it.
-    fn of_stdout() -> Self {
-        let is_unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        if stdout().is_terminal() && !is_unwanted { Self::Colour } else { Self::Plain }
-    }
-
-    fn word(self, state: State) -> String {
-        let (word, colour) = match state {
-            State::Ok => ("ok", 32),
-            State::Warning => ("warning", 33),
-            State::Failure => ("failure", 31),
-        };
-        match self {
-            Self::Plain => format!("{word:7}"),
-            Self::Colour => format!("\x1b[{colour}m{word:7}\x1b[0m"),
-        }
-    }
+fn word(state: State, paint: Paint) -> String {
+    let (word, colour) = match state {
+        State::Ok => ("ok", Colour::Green),
+        State::Warning => ("warning", Colour::Yellow),
+        State::Failure => ("failure", Colour::Red),
+    };
+    paint.word(&format!("{word:7}"), colour)
 }
 
 /// `ok       kernel   Linux 6.18`, what to do below.
@@ -210,7 +193,7 @@ fn text(findings: &[Finding], paint: Paint) -> String {
     let mut text = String::new();
     for Finding { check, state, message, hint } in findings {
         let message = show::harmless(message);
-        text += &format!("{}  {check:width$}  {message}\n", paint.word(*state));
+        text += &format!("{}  {check:width$}  {message}\n", word(*state, paint));
         if let Some(hint) = hint {
             text += &format!("{:7}  {:width$}  -> {}\n", "", "", show::harmless(hint));
         }
