@@ -32,6 +32,13 @@ pub(crate) struct Config {
     transcripts: Option<bool>,
     project_order: Option<Vec<ProjectWord>>,
     pub(crate) notifications: Notifications,
+    tmux: TmuxKeys,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct TmuxKeys {
+    status: Option<bool>,
 }
 
 /// What the command line says of the same.
@@ -53,6 +60,7 @@ pub(crate) struct Wanted {
     pub(crate) transcripts: TranscriptUse,
     pub(crate) project_order: Vec<ProjectSource>,
     pub(crate) notifications: AlertPolicy,
+    pub(crate) tmux_status: StatusUse,
 }
 
 /// Whether what agents write down of themselves is read.
@@ -60,6 +68,13 @@ pub(crate) struct Wanted {
 pub(crate) enum TranscriptUse {
     Read,
     Ignore,
+}
+
+/// Whether status lines of tmux are told how many wait and work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StatusUse {
+    Show,
+    Hide,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ValueEnum)]
@@ -110,6 +125,11 @@ impl Config {
             transcripts: if reads { TranscriptUse::Read } else { TranscriptUse::Ignore },
             project_order: order.unwrap_or_else(|| ProjectSource::DEFAULT_ORDER.to_vec()),
             notifications: self.notifications.into(),
+            tmux_status: if self.tmux.status.unwrap_or(false) {
+                StatusUse::Show
+            } else {
+                StatusUse::Hide
+            },
         }
     }
 }

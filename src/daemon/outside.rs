@@ -22,6 +22,7 @@ use crate::sinks::facts::Facts;
 use crate::sinks::journal::Journal;
 use crate::sinks::notify::Notify;
 use crate::sinks::socket::{About, Socket};
+use crate::sinks::tmux_status::TmuxStatus;
 use crate::sinks::{Handle, Sink};
 use crate::sources::login::Logins;
 use crate::sources::sway::Sway;
@@ -60,23 +61,36 @@ impl Outside {
         let badges = Badges::start(desktop.clone(), profiles.clone(), tell_seen(inbox))?;
         let policy = wanted.notifications.clone();
         let notify = Notify::start(&runtime_dir, policy, profiles.clone(), reach)?;
+        let tmux_status = TmuxStatus::start(wanted.tmux_status)?;
         let reload = Reload {
             files: settings.config,
             flags: settings.flags,
             holds: wanted.clone(),
             inbox: told(),
             notify: Box::new(notify.policy()),
+            tmux_status: Box::new(tmux_status.switch()),
             log: settings.log,
             reporter: reporter.clone(),
         };
         reload.start()?;
-        let handles = [socket.handle(), facts.handle(), badges.handle(), notify.handle()];
+        let handles = [
+            socket.handle(),
+            facts.handle(),
+            badges.handle(),
+            notify.handle(),
+            tmux_status.handle(),
+        ];
         let (revivers, enders) = part(handles);
         revive_on_login(Logins::new(desktop.clone(), uid)?, revivers)?;
         end_on_signal(enders)?;
         Sway::start(desktop, uid, told())?;
-        let sinks: Vec<Box<dyn Sink>> =
-            vec![Box::new(Journal), Box::new(socket), Box::new(badges), Box::new(notify)];
+        let sinks: Vec<Box<dyn Sink>> = vec![
+            Box::new(Journal),
+            Box::new(socket),
+            Box::new(badges),
+            Box::new(notify),
+            Box::new(tmux_status),
+        ];
         Ok(Self { sinks, facts: Some(facts), reporter })
     }
 }

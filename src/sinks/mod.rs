@@ -12,6 +12,7 @@ mod line_socket;
 pub(crate) mod mask;
 pub(crate) mod notify;
 pub(crate) mod socket;
+pub(crate) mod tmux_status;
 
 /// What others may tell a sink that has a thread of its own.
 pub(crate) struct Handle {
