@@ -41,6 +41,13 @@ pub(crate) struct Config {
     terminal: Terminal,
     hooks: Vec<HookTable>,
     metrics: Metrics,
+    tmux: TmuxKeys,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct TmuxKeys {
+    status: Option<bool>,
 }
 
 /// What the command line says of the same.
@@ -63,6 +70,7 @@ pub(crate) struct Wanted {
     pub(crate) project_order: Vec<ProjectSource>,
     pub(crate) calls: Calls,
     pub(crate) metrics: MetricsChoices,
+    pub(crate) tmux_status: StatusUse,
 }
 
 /// Whether what agents write down of themselves is read.
@@ -70,6 +78,13 @@ pub(crate) struct Wanted {
 pub(crate) enum TranscriptUse {
     Read,
     Ignore,
+}
+
+/// Whether status lines of tmux are told how many wait and work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StatusUse {
+    Show,
+    Hide,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ValueEnum)]
@@ -125,6 +140,11 @@ impl Config {
                 terminals: self.terminal.into(),
             },
             metrics: self.metrics.into(),
+            tmux_status: if self.tmux.status.unwrap_or(false) {
+                StatusUse::Show
+            } else {
+                StatusUse::Hide
+            },
         }
     }
 }

@@ -23,6 +23,7 @@ use crate::sinks::journal::Journal;
 use crate::sinks::metrics::Metrics;
 use crate::sinks::notify::{Notify, Person};
 use crate::sinks::socket::{About, Socket};
+use crate::sinks::tmux_status::TmuxStatus;
 use crate::sinks::{Handle, Sink};
 use crate::sources::login::Logins;
 use crate::sources::sway::Sway;
@@ -67,24 +68,37 @@ impl Outside {
         };
         let (calls, health) = (wanted.calls.clone(), reporter.clone());
         let notify = Notify::start(person, calls, profiles.clone(), reach, health)?;
+        let tmux_status = TmuxStatus::start(wanted.tmux_status)?;
         let reload = Reload {
             files: settings.config,
             flags: settings.flags,
             holds: wanted.clone(),
             inbox: told(),
             notify: Box::new(notify.calls()),
+            tmux_status: Box::new(tmux_status.switch()),
             log: settings.log,
             reporter: reporter.clone(),
         };
         reload.start()?;
-        let handles = [socket.handle(), facts.handle(), badges.handle(), notify.handle()];
+        let handles = [
+            socket.handle(),
+            facts.handle(),
+            badges.handle(),
+            notify.handle(),
+            tmux_status.handle(),
+        ];
         let (revivers, enders) = part(handles);
         revive_on_login(Logins::new(desktop.clone(), uid)?, revivers, reporter.clone())?;
         end_on_signal(enders)?;
         Sway::start(desktop, uid, told(), reporter.clone())?;
         let metrics = Metrics::start(wanted.metrics.clone(), reporter.clone())?;
-        let mut sinks: Vec<Box<dyn Sink>> =
-            vec![Box::new(Journal), Box::new(socket), Box::new(badges), Box::new(notify)];
+        let mut sinks: Vec<Box<dyn Sink>> = vec![
+            Box::new(Journal),
+            Box::new(socket),
+            Box::new(badges),
+            Box::new(notify),
+            Box::new(tmux_status),
+        ];
         sinks.extend(metrics.map(|metrics| Box::new(metrics) as Box<dyn Sink>));
         Ok(Self { sinks, facts: Some(facts), reporter })
     }

@@ -8,7 +8,7 @@ use ebpf_ai_monitor_core::Fact;
 use tracing::{error, info, warn};
 
 use super::LogSwitch;
-use crate::config::{Changes, ConfigFiles, Flags, Wake, Wanted};
+use crate::config::{Changes, ConfigFiles, Flags, StatusUse, Wake, Wanted};
 use crate::health::Reporter;
 use crate::sinks::notify::Calls;
 use crate::sources::{Dated, boot_time};
@@ -26,6 +26,7 @@ pub(super) struct Reload {
     pub(super) holds: Wanted,
     pub(super) inbox: Weak<SyncSender<Dated>>,
     pub(super) notify: Box<dyn Fn(Calls) + Send>,
+    pub(super) tmux_status: Box<dyn Fn(StatusUse) + Send>,
     pub(super) log: LogSwitch,
     pub(super) reporter: Reporter,
 }
@@ -80,6 +81,7 @@ impl Reload {
             let _ = inbox.send(Dated { at: boot_time(), fact: configured(&wanted) });
         }
         (self.notify)(wanted.calls.clone());
+        (self.tmux_status)(wanted.tmux_status);
         self.holds = wanted;
     }
 }

@@ -13,6 +13,7 @@ pub(crate) mod mask;
 pub(crate) mod metrics;
 pub(crate) mod notify;
 pub(crate) mod socket;
+pub(crate) mod tmux_status;
 
 /// What others may tell a sink that has a thread of its own.
 pub(crate) struct Handle {

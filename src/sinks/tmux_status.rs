@@ -12,17 +12,11 @@ use ebpf_ai_monitor_core::{Board, Phase, Pid};
 use tracing::{debug, info, warn};
 
 use super::{Handle, Sink};
+use crate::config::StatusUse;
 use crate::tmux;
 
 /// A user option: tmux itself gives it no meaning.
 const OPTION: &str = "@ai_monitor";
-
-/// Whether the person wants it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum StatusUse {
-    Show,
-    Hide,
-}
 
 /// A process and the path of its socket.
 type Server = (Pid, PathBuf);
@@ -50,8 +44,12 @@ struct Status {
 impl TmuxStatus {
     pub(crate) fn start(wanted: StatusUse) -> anyhow::Result<Self> {
         let (news, inbox) = channel();
-        let teller =
-            Teller { wanted, status: Status::default(), shown: BTreeMap::new(), failing: BTreeSet::new() };
+        let teller = Teller {
+            wanted,
+            status: Status::default(),
+            shown: BTreeMap::new(),
+            failing: BTreeSet::new(),
+        };
         thread::Builder::new().name("tmux status".into()).spawn(move || teller.run(&inbox))?;
         Ok(Self { news, told: Status::default() })
     }
@@ -139,8 +137,14 @@ impl Teller {
 
     fn show(&mut self) {
         let text = self.status.text.clone();
-        let known: Vec<Server> =
-            self.shown.keys().chain(&self.status.servers).cloned().collect::<BTreeSet<_>>().into_iter().collect();
+        let known: Vec<Server> = self
+            .shown
+            .keys()
+            .chain(&self.status.servers)
+            .cloned()
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect();
         for server in known {
             if self.shown.get(&server) == Some(&text) {
                 continue;

@@ -98,6 +98,21 @@ pub(crate) fn show(server: Pid, socket: &Path, client: &str, target: &str) -> an
     ask(server, socket, &["switch-client", "-c", &device, "-t", target]).map(drop)
 }
 
+/// Sets an option of the whole server; status lines that show it are drawn anew.
+pub(crate) fn set_option(
+    server: Pid,
+    socket: &Path,
+    name: &str,
+    value: &str,
+) -> anyhow::Result<()> {
+    ask(server, socket, &["set-option", "-g", name, value]).map(drop)
+}
+
+/// As if it had never been set.
+pub(crate) fn unset_option(server: Pid, socket: &Path, name: &str) -> anyhow::Result<()> {
+    ask(server, socket, &["set-option", "-gu", name]).map(drop)
+}
+
 /// `$1:@2.%3`: the client stays in its session if that has the pane's window.
 fn target_of(lists: &[String], pane: &str, client: Option<&str>) -> Option<String> {
     let fields = |kind: &'static str| {

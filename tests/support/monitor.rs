@@ -147,6 +147,11 @@ impl Monitor {
         lock(&self.lines).iter().map(|(at_ns, line)| parse(*at_ns, line)).collect()
     }
 
+    /// The lines of `watch --json` as they are.
+    pub fn lines(&self) -> Vec<String> {
+        lock(&self.lines).iter().map(|(_, line)| line.clone()).collect()
+    }
+
     /// The daemon's own words, for the report of a failure.
     pub fn log(&self) -> Vec<String> {
         lock(&self.daemon.log).clone()

@@ -66,6 +66,8 @@ struct Waybar<'a> {
     alt: &'a str,
     class: &'a str,
     tooltip: String,
+    /// The class in the words of i3status-rust.
+    state: &'a str,
 }
 
 #[derive(Serialize)]
@@ -140,6 +142,11 @@ impl<'a> Bar<'a> {
                 alt: class,
                 class,
                 tooltip: escape(&self.tooltip()),
+                state: match self.class {
+                    Class::Waiting => "Warning",
+                    Class::Working => "Info",
+                    Class::Idle | Class::Off => "Idle",
+                },
             }),
             BarFormat::I3blocks => serde_json::to_string(&I3blocks {
                 full_text: self.text(),
