@@ -22,7 +22,7 @@ use crate::sinks::{
     socket::Socket,
 };
 use crate::sources::hops::Hops;
-use crate::sources::kernel::{Kernel, QuietTimer};
+use crate::sources::kernel::{Kernel, ProbeChoice, QuietTimer};
 use crate::sources::login::Logins;
 use crate::sources::sway::Sway;
 use crate::sources::transcripts::WrittenFiles;
@@ -40,6 +40,7 @@ pub(crate) struct Settings {
     pub(crate) user: User,
     pub(crate) threshold: Duration,
     pub(crate) processes: Vec<String>,
+    pub(crate) probe: ProbeChoice,
     /// Of the user's own profiles.
     pub(crate) agents_dir: PathBuf,
     /// The user's own file.
@@ -74,8 +75,9 @@ pub(crate) fn run(settings: Settings) -> anyhow::Result<()> {
     let _ = rustix::process::setpriority_process(None, NICENESS);
 
     libbpf_rs::set_print(Some((libbpf_rs::PrintLevel::Debug, log_libbpf)));
-    let mut kernel = Kernel::attach(uid, profiles.clone(), PathBuf::from("/proc/self/exe"))?;
-    let seen = kernel.self_test(QuietTimer::Kernel)?;
+    let program = Path::new("/proc/self/exe");
+    let (kernel, seen) =
+        Kernel::start(uid, &profiles, program, settings.probe, QuietTimer::Kernel)?;
     debug!("self-test: {seen:?}");
     let kept = privileges::kept_capabilities();
     privileges::become_user(&settings.user, kept)?;
@@ -149,13 +151,7 @@ fn check_start(user: &User) -> anyhow::Result<()> {
             user.name
         );
     }
-    if !std::path::Path::new("/sys/kernel/btf/vmlinux").exists() {
-        bail!(
-            "this kernel has no BTF (/sys/kernel/btf/vmlinux): \
-             use one built with CONFIG_DEBUG_INFO_BTF=y"
-        );
-    }
-    Ok(())
+    privileges::check_what_stays_allowed()
 }
 
 /// The user's own profiles are read with the user's rights only: what lies there

@@ -12,5 +12,6 @@ mod reach;
 mod runtime_dir;
 mod sinks;
 pub mod sources;
+mod terminals;
 mod tmux;
 mod tui;

@@ -18,9 +18,30 @@ const NEEDED: CapabilitySet = CapabilitySet::BPF.union(CapabilitySet::PERFMON);
 /// without any capability.
 const NEEDS_NONE_SINCE: (u32, u32) = (5, 19);
 
+/// Before it these capabilities did not exist, and CAP_SYS_ADMIN was asked for.
+const EXIST_SINCE: (u32, u32) = (5, 8);
+
+const UNPRIVILEGED_BPF: &str = "/proc/sys/kernel/unprivileged_bpf_disabled";
+
 /// Root, or a user who was given what loading takes.
 pub(crate) fn can_load() -> bool {
-    capabilities(None).is_ok_and(|sets| sets.effective.contains(NEEDED))
+    capabilities(None).is_ok_and(|sets| {
+        [NEEDED, CapabilitySet::SYS_ADMIN].iter().any(|set| sets.effective.contains(*set))
+    })
+}
+
+/// Refuses a kernel on which no map could be read once root is given up.
+pub(crate) fn check_what_stays_allowed() -> anyhow::Result<()> {
+    let is_old = version(&release()).is_some_and(|version| version < EXIST_SINCE);
+    let setting = std::fs::read_to_string(UNPRIVILEGED_BPF).unwrap_or_default();
+    if is_old && !matches!(setting.trim(), "" | "0") {
+        anyhow::bail!(
+            "this kernel is older than 5.8: it lets only root read BPF maps while \
+             kernel.unprivileged_bpf_disabled is {}; set that to 0, or take a newer kernel",
+            setting.trim()
+        );
+    }
+    Ok(())
 }
 
 pub(crate) fn is_root() -> bool {
@@ -29,13 +50,25 @@ pub(crate) fn is_root() -> bool {
 
 /// What this kernel obliges us to keep after loading.
 pub(crate) fn kept_capabilities() -> CapabilitySet {
-    kept_on(&rustix::system::uname().release().to_string_lossy())
+    kept_on(&release())
 }
 
 fn kept_on(release: &str) -> CapabilitySet {
+    match version(release) {
+        Some(version) if version >= NEEDS_NONE_SINCE || version < EXIST_SINCE => {
+            CapabilitySet::empty()
+        }
+        _ => NEEDED,
+    }
+}
+
+fn release() -> String {
+    rustix::system::uname().release().to_string_lossy().into_owned()
+}
+
+fn version(release: &str) -> Option<(u32, u32)> {
     let mut numbers = release.split(['.', '-']).map_while(|it| it.parse::<u32>().ok());
-    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    if version >= NEEDS_NONE_SINCE { CapabilitySet::empty() } else { NEEDED }
+    Some((numbers.next()?, numbers.next()?))
 }
 
 /// Lets `act` do no more than `user` may, and is root again afterwards. Who is
@@ -113,6 +146,8 @@ mod tests {
     #[test]
     fn old_kernels_oblige_us_to_keep_two_capabilities() {
         for (release, kept) in [
+            ("5.4.0-216-generic", CapabilitySet::empty()),
+            ("5.8.0", NEEDED),
             ("5.10.0-28-amd64", NEEDED),
             ("5.18.19", NEEDED),
             ("5.19.0", CapabilitySet::empty()),

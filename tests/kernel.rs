@@ -93,8 +93,7 @@ impl Lab {
 fn watch(user: &TestUser, name: &str, timer: QuietTimer) -> Result<Receiver<Dated>> {
     let program = copy_for(user, env!("CARGO_BIN_EXE_ebpf-ai-monitor").as_ref())?;
     let profiles = Agents::builtin().profiles(&[name.to_owned()]);
-    let mut kernel = Kernel::attach(user.uid(), profiles, program)?;
-    let seen = kernel.self_test(timer)?;
+    let (kernel, seen) = Kernel::start(user.uid(), &profiles, &program, choice, timer)?;
     ensure!(seen.sequence && seen.input, "this kernel should see content: {seen:?}");
     let (inbox, facts) = sources::channel();
     thread::spawn(move || kernel.run(&inbox));

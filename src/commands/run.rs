@@ -11,6 +11,7 @@ use super::Refusal;
 use super::args::{AGENTS_DIR, CONFIG, ThresholdArg};
 use crate::daemon;
 use crate::runtime_dir::RuntimeDir;
+use crate::sources::kernel::{Delivery, ProbeChoice};
 
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
@@ -34,6 +35,10 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
+    /// How to see into the kernel; by system calls it sees consoles too, and slows every program
+    #[arg(long, value_enum, value_name = "WAY", default_value = "auto")]
+    probe: ProbeArg,
+
     /// Do not read what agents write down of their turns
     #[arg(long)]
     no_transcripts: bool,
@@ -49,6 +54,30 @@ pub(crate) struct RunArgs {
     /// Where the socket is made [default: /run/user/UID]
     #[arg(long, value_name = "DIR")]
     runtime_dir: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ProbeArg {
+    /// By terminals, or where that does not work by system calls
+    Auto,
+    /// By the kernel's work on terminals
+    Tty,
+    /// By tracepoints of system calls
+    Syscalls,
+    /// As on kernels without a ring buffer; for tests
+    #[value(hide = true)]
+    SyscallsByPerfBuffer,
+}
+
+impl From<ProbeArg> for ProbeChoice {
+    fn from(probe: ProbeArg) -> Self {
+        match probe {
+            ProbeArg::Auto => Self::Auto,
+            ProbeArg::Tty => Self::Tty,
+            ProbeArg::Syscalls => Self::Syscalls(Delivery::Best),
+            ProbeArg::SyscallsByPerfBuffer => Self::Syscalls(Delivery::PerfBuffer),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -102,6 +131,7 @@ impl RunArgs {
             user,
             threshold: self.threshold.duration(),
             processes: self.processes,
+            probe: self.probe.into(),
             transcripts,
             output,
         })

@@ -4,7 +4,6 @@
 
 mod others;
 mod panes;
-mod terminals;
 mod tmux;
 
 use std::collections::{BTreeMap, BTreeSet};
