@@ -262,6 +262,13 @@ static __always_inline struct doing *find_doing(struct agent *agent)
 	return bpf_map_lookup_elem(&doings, &tgid);
 }
 
+static __always_inline void copy_bit(__u64 *words, __u32 from, __u32 to)
+{
+	__u64 bit = 1ULL << (to % 64), *word = word_of(words, to);
+
+	*word = has_bit(words, from) ? *word | bit : *word & ~bit;
+}
+
 /* Asks user space what this descriptor is: at most once in a slot, in vain or not. */
 static __always_inline void ask(void *ctx, struct agent *agent)
 {
@@ -458,6 +465,51 @@ int on_waited(void *ctx)
 	struct call call;
 
 	end(&call);
+	return 0;
+}
+
+/* F_DUPFD and F_DUPFD_CLOEXEC of fcntl */
+enum { DUPLICATE = 0, DUPLICATE_CLOEXEC = 1030 };
+
+static __always_inline int begin_duplication(struct call_entry *ctx)
+{
+	if (!find_agent())
+		return 0;
+	return begin((struct call){ .wait = WAIT_NONE, .fd = ctx->arguments[0] });
+}
+
+/* dup, dup2 and dup3 */
+SEC("tracepoint")
+int on_dup(struct call_entry *ctx)
+{
+	return begin_duplication(ctx);
+}
+
+SEC("tracepoint")
+int on_fcntl(struct call_entry *ctx)
+{
+	__u64 command = ctx->arguments[1];
+
+	if (command != DUPLICATE && command != DUPLICATE_CLOEXEC)
+		return 0;
+	return begin_duplication(ctx);
+}
+
+/* The copy is what the first is. */
+SEC("tracepoint")
+int on_duplicated(struct call_return *ctx)
+{
+	__u64 copy = ctx->value;
+	struct agent *agent;
+	struct call call;
+
+	if (!end(&call))
+		return 0;
+	agent = find_agent();
+	if (!agent || copy >= MAX_FDS || call.fd >= MAX_FDS)
+		return 0;
+	copy_bit(agent->known, call.fd, copy);
+	copy_bit(agent->tty, call.fd, copy);
 	return 0;
 }
 

@@ -40,6 +40,8 @@ enum How {
     Epoll,
     IoUringRead,
     IoUringPoll,
+    /// Reads all that comes, and drops it.
+    Take,
     /// Never waits: sleeps.
     Sleep,
     /// Writes numbered sequences.
@@ -104,6 +106,9 @@ fn wait(how: How) -> anyhow::Result<()> {
             let poll = opcode::PollAdd::new(types::Fd(stdin.as_raw_fd()), events);
             return wait_in_ring(&poll.build());
         }
+        How::Take => loop {
+            stdin.lock().read_exact(&mut [0])?;
+        },
         How::Sleep | How::Write => loop {
             sleep(Duration::from_secs(3600));
         },

@@ -14,7 +14,6 @@ use rustix::fs::{Mode, OFlags, open};
 use rustix::termios::{LocalModes, tcgetattr};
 use tracing::debug;
 
-
 use crate::proc::{self, Tick};
 use crate::terminals;
 

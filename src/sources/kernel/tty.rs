@@ -12,10 +12,10 @@ use ebpf_ai_monitor_core::{BootTime, Owner, Pid, ProcessId, Tty};
 use libbpf_rs::skel::{OpenSkel as _, Skel as _, SkelBuilder as _};
 use libbpf_rs::{Iter, Link, MapCore, MapFlags, ProgramMut, libbpf_sys};
 
-use super::skeletons::probe::{ProbeSkel, ProbeSkelBuilder};
-use super::skeletons::timer::{TimerSkel, TimerSkelBuilder};
 use super::maps::{freeze, key, name_key, storage};
 use super::ring::Ring;
+use super::skeletons::probe::{ProbeSkel, ProbeSkelBuilder};
+use super::skeletons::timer::{TimerSkel, TimerSkelBuilder};
 use super::skeletons::types;
 use super::wire::{self, Event, LookRecord, OwnerRecord};
 use crate::proc;

@@ -14,18 +14,46 @@ pub struct Event {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum What {
-    Exec { process: ProcessId, parent: Pid, comm: String },
-    Fork { child: ProcessId, parent: Pid },
-    Exit { process: ProcessId, parent: Option<Pid> },
-    Output { process: ProcessId },
-    Quiet { process: ProcessId, last_output: BootTime },
-    Input { terminal: u32, input: Input },
-    Sequence { terminal: u32, sequence: Sequence },
-    Gap { terminal: u32, bytes: u64 },
-    Redraw { terminal: u32 },
+    Exec {
+        process: ProcessId,
+        parent: Pid,
+        comm: String,
+    },
+    Fork {
+        child: ProcessId,
+        parent: Pid,
+    },
+    Exit {
+        process: ProcessId,
+        parent: Option<Pid>,
+    },
+    Output {
+        process: ProcessId,
+    },
+    Quiet {
+        process: ProcessId,
+        last_output: BootTime,
+    },
+    Input {
+        terminal: u32,
+        input: Input,
+    },
+    Sequence {
+        terminal: u32,
+        sequence: Sequence,
+    },
+    Gap {
+        terminal: u32,
+        bytes: u64,
+    },
+    Redraw {
+        terminal: u32,
+    },
     /// It uses a descriptor that is not known. Told by the syscall probe only,
     /// and not passed on.
-    Descriptor { process: ProcessId },
+    Descriptor {
+        process: ProcessId,
+    },
 }
 
 /// What the iterator `look` tells of one process, or of one of its waits.

@@ -25,7 +25,7 @@ const SELF_EXE: &str = "exe";
 /// Programs of bpf/syscalls.bpf.c and the tracepoints they are for. A kernel need
 /// not have those that are not [`Need::Must`]: each architecture has its own, and
 /// `epoll_pwait2` came with 5.11.
-const HOOKS: [(&str, &str, &str, Need); 26] = [
+const HOOKS: [(&str, &str, &str, Need); 34] = [
     ("on_exec", "sched", "sched_process_exec", Need::Must),
     ("on_fork", "sched", "sched_process_fork", Need::Must),
     ("on_exit", "sched", "sched_process_exit", Need::Must),
@@ -41,6 +41,10 @@ const HOOKS: [(&str, &str, &str, Need); 26] = [
     ("on_waited", "syscalls", "sys_exit_epoll_wait", Need::May),
     ("on_waited", "syscalls", "sys_exit_epoll_pwait", Need::Must),
     ("on_waited", "syscalls", "sys_exit_epoll_pwait2", Need::May),
+    ("on_duplicated", "syscalls", "sys_exit_dup", Need::Must),
+    ("on_duplicated", "syscalls", "sys_exit_dup2", Need::May),
+    ("on_duplicated", "syscalls", "sys_exit_dup3", Need::Must),
+    ("on_duplicated", "syscalls", "sys_exit_fcntl", Need::Must),
     ("on_read", "syscalls", "sys_enter_read", Need::Must),
     ("on_readv", "syscalls", "sys_enter_readv", Need::Must),
     ("on_write", "syscalls", "sys_enter_write", Need::Must),
@@ -53,6 +57,10 @@ const HOOKS: [(&str, &str, &str, Need); 26] = [
     ("on_epoll", "syscalls", "sys_enter_epoll_pwait", Need::Must),
     ("on_epoll", "syscalls", "sys_enter_epoll_pwait2", Need::May),
     ("on_close", "syscalls", "sys_enter_close", Need::Must),
+    ("on_dup", "syscalls", "sys_enter_dup", Need::Must),
+    ("on_dup", "syscalls", "sys_enter_dup2", Need::May),
+    ("on_dup", "syscalls", "sys_enter_dup3", Need::Must),
+    ("on_fcntl", "syscalls", "sys_enter_fcntl", Need::Must),
 ];
 
 /// Programs that look at what was read and written, and those that do not: one

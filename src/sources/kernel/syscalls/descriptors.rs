@@ -81,9 +81,10 @@ impl Descriptors {
     /// Whether this epoll set waits for the terminal's input.
     pub(super) fn are_awaited_by(&self, pid: Pid, epoll: u32) -> bool {
         let text = fs::read_to_string(format!("/proc/{}/fdinfo/{epoll}", pid.0));
-        text.unwrap_or_default().lines().filter_map(parse_epoll_entry).any(|(fd, events)| {
-            events & EPOLLIN != 0 && self.has_tty(fd)
-        })
+        text.unwrap_or_default()
+            .lines()
+            .filter_map(parse_epoll_entry)
+            .any(|(fd, events)| events & EPOLLIN != 0 && self.has_tty(fd))
     }
 }
 

@@ -216,7 +216,8 @@ impl SyscallProbe {
         let Some(stat) = self.living(process) else { return Ok(None) };
         let is_new = self.refresh(process.pid, &stat)?;
         let place = self.agents.get(&process.pid).and_then(|agent| agent.place);
-        let gap = |place: Place| Event { at, what: What::Gap { terminal: place.terminal, bytes: 0 } };
+        let gap =
+            |place: Place| Event { at, what: What::Gap { terminal: place.terminal, bytes: 0 } };
         Ok(place.filter(|_| is_new).map(gap))
     }
 
