@@ -4,6 +4,7 @@
 
 pub mod agent;
 pub mod board;
+pub mod console;
 pub mod desk;
 pub mod desktop;
 pub mod ear;
