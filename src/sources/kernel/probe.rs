@@ -98,6 +98,16 @@ impl Probe {
         }
     }
 
+    /// The first Linux on which it sees sequences and kinds of keys.
+    pub(super) fn sees_content_since(&self) -> &'static str {
+        match self {
+            // By `bpf_loop`.
+            Self::Tty(_) => "5.17",
+            // By functions that are verified by themselves.
+            Self::Syscalls(_) => "5.6",
+        }
+    }
+
     /// Whether the kernel side tells of quiet; else it is found out by looking.
     pub(super) fn has_timer(&self) -> bool {
         match self {

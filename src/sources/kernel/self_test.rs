@@ -34,9 +34,9 @@ pub struct Seen {
     pub exec: bool,
     pub wait: bool,
     pub output: bool,
-    /// Needs `bpf_loop`, Linux 5.17.
+    /// Needs Linux 5.17, by the syscall probe 5.6.
     pub input: bool,
-    /// Needs `bpf_loop`, Linux 5.17.
+    /// As `input`.
     pub sequence: bool,
     pub quiet: bool,
     pub exit: bool,
@@ -71,7 +71,8 @@ impl Kernel {
         };
         self.see_exit(&mut child, &mut seen)?;
         if !(seen.input && seen.sequence) {
-            info!("this kernel gives no evidence by escape sequences (it needs Linux 5.17)");
+            let since = self.probe.sees_content_since();
+            info!("this kernel gives no evidence by escape sequences (it needs Linux {since})");
         }
         if !(seen.exec && seen.wait && seen.output && seen.quiet && seen.exit) {
             bail!(
