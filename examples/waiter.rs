@@ -42,6 +42,9 @@ enum How {
     IoUringPoll,
     /// Reads all that comes, and drops it.
     Take,
+    /// Waits for something else in the way of event loops.
+    EpollElsewhere,
+    PollElsewhere,
     /// Never waits: sleeps.
     Sleep,
     /// Writes numbered sequences.
@@ -105,6 +108,17 @@ fn wait(how: How) -> anyhow::Result<()> {
             let events = u32::from(PollFlags::IN.bits());
             let poll = opcode::PollAdd::new(types::Fd(stdin.as_raw_fd()), events);
             return wait_in_ring(&poll.build());
+        }
+        How::EpollElsewhere => {
+            let (reader, _writer) = std::io::pipe()?;
+            let set = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+            epoll::add(&set, &reader, epoll::EventData::new_u64(0), epoll::EventFlags::IN)?;
+            let mut events = Vec::with_capacity(1);
+            epoll::wait(&set, rustix::buffer::spare_capacity(&mut events), None)?;
+        }
+        How::PollElsewhere => {
+            let (reader, _writer) = std::io::pipe()?;
+            poll(&mut [PollFd::new(&reader, PollFlags::IN)], None)?;
         }
         How::Take => loop {
             stdin.lock().read_exact(&mut [0])?;

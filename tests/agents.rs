@@ -4,7 +4,8 @@
 //! Needs root, tmux, and the agents: `tests/agents/install.sh DIR`, then `AGENTS_DIR=DIR`.
 //! `AGENT_RECORDS=DIR` has each run recorded there, with what the screen showed as its truth.
 //! `AGENT_RUNS=3` repeats everything. `AGENT_SCREENS_ONLY=1` leaves the monitor out, to try new
-//! versions of the agents. `AGENT_PROBE=syscalls` takes that probe.
+//! versions of the agents. `AGENT_OPTIONS="--probe syscalls"` gives the
+//! daemon more options.
 
 #[path = "agents/others.rs"]
 mod others;
@@ -169,10 +170,9 @@ impl<'a> Run<'a> {
             Some(_) => None,
             None => {
                 let mut daemon = Command::new(binary);
-                if let Some(probe) = env::var_os("AGENT_PROBE") {
-                    mount_tracefs()?;
-                    daemon.arg("--probe").arg(probe);
-                }
+                let options = env::var("AGENT_OPTIONS").unwrap_or_default();
+                daemon.args(options.split_whitespace());
+                mount_tracefs()?;
                 Some(Monitor::start_by(daemon, binary, user, THRESHOLD, &[kind.name])?)
             }
         };

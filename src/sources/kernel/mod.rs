@@ -322,7 +322,7 @@ impl Kernel {
             tell(inbox, at, Fact::Attached { process, tty: tty.clone() })?;
             match tty.filter(|_| terminal != 0) {
                 Some(tty) => self.tell_owner(process, &tty, inbox)?,
-                None if first.tty.is_some() => self.tell_of_console(),
+                None if first.tty.is_some_and(is_console) => self.tell_of_console(),
                 None => {}
             }
         }
@@ -393,6 +393,11 @@ fn strongest_wait(records: &[LookRecord]) -> Option<Wait> {
         .min_by_key(|&(how, _)| order(how))?;
     let mode = if record.is_canonical { TtyMode::Canonical } else { TtyMode::Raw };
     Some(Wait { how, mode })
+}
+
+/// Anything but a pty, in the numbers of [`name_tty`].
+fn is_console((major, _): (u32, u32)) -> bool {
+    !(136..=143).contains(&major)
 }
 
 /// Numbers from Documentation/admin-guide/devices.txt of the kernel.

@@ -2,10 +2,11 @@
 //! tells. Read with the rights of the user, so of the user's own processes only.
 
 use std::fs;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::MetadataExt as _;
 
 use ebpf_ai_monitor_core::{Pid, TtyMode};
-use rustix::fs::{Mode, OFlags, open};
+use rustix::fs::{Mode, OFlags, fstat, open};
 use rustix::termios::{LocalModes, tcgetattr};
 
 use crate::proc;
@@ -64,11 +65,17 @@ impl Descriptors {
         self.tty.iter().zip(&before.tty).any(|(now, then)| now & !then != 0)
     }
 
-    /// How the terminal takes keys; `None` where it cannot be asked.
-    pub(super) fn mode(&self, pid: Pid) -> Option<TtyMode> {
-        let flags = OFlags::RDONLY | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    /// How this terminal takes keys; `None` where it cannot be asked.
+    pub(super) fn mode(&self, pid: Pid, tty: (u32, u32)) -> Option<TtyMode> {
         let path = format!("/proc/{}/fd/{}", pid.0, self.named?);
-        let modes = tcgetattr(open(path, flags, Mode::empty()).ok()?).ok()?;
+        // The process may put another file there at any time. To open that could
+        // do something; to hold its place does not.
+        let place = open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok()?;
+        let is_terminal = numbers(fstat(&place).ok()?.st_rdev) == tty;
+        let flags = OFlags::RDONLY | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let path = format!("/proc/self/fd/{}", place.as_raw_fd());
+        let terminal = is_terminal.then(|| open(path, flags, Mode::empty()).ok()).flatten()?;
+        let modes = tcgetattr(terminal).ok()?;
         let is_canonical = modes.local_modes.contains(LocalModes::ICANON);
         Some(if is_canonical { TtyMode::Canonical } else { TtyMode::Raw })
     }
@@ -105,8 +112,11 @@ fn set(bits: &mut Bits, fd: u32) {
 
 /// Major and minor number of a terminal, or of another device.
 fn device(path: &str) -> Option<(u32, u32)> {
-    let device = fs::metadata(path).ok()?.rdev();
-    Some((rustix::fs::major(device), rustix::fs::minor(device))).filter(|it| *it != (0, 0))
+    Some(numbers(fs::metadata(path).ok()?.rdev())).filter(|it| *it != (0, 0))
+}
+
+fn numbers(device: u64) -> (u32, u32) {
+    (rustix::fs::major(device), rustix::fs::minor(device))
 }
 
 #[cfg(test)]

@@ -130,7 +130,8 @@ impl SyscallProbe {
         let Some(stat) = self.living(process) else { return Ok(Vec::new()) };
         self.refresh(pid, &stat)?;
         let Some(agent) = self.agents.get_mut(&pid) else { return Ok(Vec::new()) };
-        agent.mode = agent.descriptors.mode(pid).unwrap_or(agent.mode);
+        let mode = stat.tty.and_then(|tty| agent.descriptors.mode(pid, tty));
+        agent.mode = mode.unwrap_or(agent.mode);
         let agent = &self.agents[&pid];
         let record = LookRecord {
             process,
