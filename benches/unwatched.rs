@@ -25,7 +25,7 @@ use support::pty::{OnPty, example};
 use support::user::TestUser;
 
 /// Each has four rounds, one with each probe and two without the monitor.
-const QUADS: usize = 12;
+const QUADS: usize = 8;
 const PROBES: [&str; 2] = ["tty", "syscalls"];
 /// The best of so many is the round's result: whatever else runs here only slows down.
 const BURSTS: usize = 5;

@@ -265,12 +265,17 @@ fn tells_the_kind_of_keys_and_nothing_else() -> Result<()> {
             (b"\x03", Input { bytes: 1, interrupt: true, ..none }),
             (b"a line\r", Input { bytes: 7, enter: true, ..none }),
         ] {
+            let before = sources::boot_time();
             taker.write(keys)?;
-            let input = lab.wait_for("the keys", |dated| match dated.fact {
-                Fact::Input { input, .. } => Some(input),
+            let (at, input) = lab.wait_for("the keys", |dated| match dated.fact {
+                Fact::Input { input, .. } => Some((dated.at, input)),
                 _ => None,
             })?;
             assert_eq!(input, expected, "{keys:?}");
+            assert!(
+                before <= at && at <= sources::boot_time(),
+                "told of {at:?} in the past or future"
+            );
         }
         Ok(())
     })
