@@ -1,10 +1,12 @@
 //! The daemon's edges. What it knows and decides lives in `ebpf-ai-monitor-core`.
 
+mod accounts;
 pub mod cli;
 mod client;
 mod commands;
 mod config;
 mod daemon;
+mod health;
 mod privileges;
 mod proc;
 pub mod protocol;
@@ -14,4 +16,5 @@ mod sinks;
 pub mod sources;
 mod terminals;
 mod tmux;
-mod tui;
+#[doc(hidden)]
+pub mod tui;

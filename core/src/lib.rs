@@ -17,12 +17,16 @@ mod evidence;
 mod fact;
 mod locate;
 mod model;
+mod mute;
+mod name;
 mod phase;
 mod process;
 mod profile;
+pub mod protocol;
 mod redraw;
 mod session;
 mod time;
+mod touched;
 mod transcript;
 mod turn;
 
@@ -38,6 +42,7 @@ pub use evidence::{EvidenceSource, Piece, Says, Standing};
 pub use fact::{Fact, Input, Mode, Note, Sequence, Transcript, TtyMode, Wait, WaitKind};
 pub use locate::{Hop, HopKind, Located, Pane, Place, Sight, Step, Viewer, Window, WindowId};
 pub use model::{Model, ProjectSource};
+pub use mute::{Mute, Muted};
 pub use phase::{Phase, Reason};
 pub use process::{Command, Pid, ProcessId};
 pub use profile::{

@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::{agent, at, epoll, read, titled, tty};
@@ -35,7 +36,7 @@ impl Dice {
     fn fact(&mut self, now: u64) -> Fact {
         let process = self.process();
         let tty_id = 1 + self.roll(2);
-        match self.roll(30) {
+        match self.roll(33) {
             0 | 1 => Fact::Started {
                 process,
                 parent: Pid(1),
@@ -118,6 +119,21 @@ impl Dice {
                 panes: (0..self.roll(3)).map(|tty| self.pane(tty)).collect(),
             }),
             27 => Fact::BadgeRemoved(WindowId(self.roll(4))),
+            29 => Fact::Seen(SessionId { process, tty: tty_id }),
+            30 => {
+                let muted = match self.roll(3) {
+                    0 => Muted::All,
+                    1 => Muted::Project("shop".to_owned()),
+                    _ => Muted::Session(SessionId { process, tty: tty_id }),
+                };
+                let until = BootTime::from_millis(self.roll(60_000));
+                let mute = self.pick(&[Mute::ForGood, Mute::Until(until)]);
+                if self.roll(3) == 0 { Fact::Unmuted(muted) } else { Fact::Muted { muted, mute } }
+            }
+            31 => Fact::Configured {
+                threshold: Duration::from_millis(self.pick(&[500, 1000, 3000])),
+                project_order: ProjectSource::DEFAULT_ORDER.to_vec(),
+            },
             28 => Fact::Owned { tty: tty_id, owner: self.owner() },
             _ => Fact::Exited(process),
         }
@@ -236,6 +252,26 @@ fn check(seed: u64, before: &Board, after: &Board, now: BootTime) {
 }
 
 #[test]
+fn the_board_is_as_if_drawn_anew() {
+    for seed in 0..STORIES {
+        let mut model = model();
+        for (millis, fact) in story(seed) {
+            model.expire(at(millis));
+            assert_eq!(model.board(), model.board_drawn_anew(), "seed {seed} at {millis}");
+            let before = model.board();
+            model.apply(at(millis), fact.clone());
+            let after = model.board();
+            assert_eq!(after, model.board_drawn_anew(), "seed {seed} after {fact:?}");
+            let is_kept = |row: &Arc<Row>| {
+                let old = before.rows.iter().find(|old| old.session == row.session);
+                old.is_none_or(|old| old != row || Arc::ptr_eq(old, row))
+            };
+            assert!(after.rows.iter().all(is_kept), "seed {seed}: drawn twice after {fact:?}");
+        }
+    }
+}
+
+#[test]
 fn a_late_expire_gives_the_same_as_a_punctual_one() {
     for seed in 0..STORIES {
         let (mut punctual, mut late) = (model(), model());
@@ -268,6 +304,9 @@ fn nothing_is_left_when_all_have_exited() {
         let (kind, address) = (HopKind::Multiplexer, String::new());
         let gone = Hop { holder: Pid(50), kind, address, panes: Vec::new() };
         model.apply(at(now), Fact::Hopped(gone));
+        model.apply(at(now), Fact::Unmuted(Muted::All));
+        let project_order = ProjectSource::DEFAULT_ORDER.to_vec();
+        model.apply(at(now), Fact::Configured { threshold: Duration::from_secs(1), project_order });
         model.expire(at(now + 5_000));
         assert_eq!(model.board(), Board::default(), "seed {seed}");
         assert_eq!(model.next_deadline(), None, "seed {seed}");

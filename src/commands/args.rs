@@ -3,17 +3,18 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use ebpf_ai_monitor_agents::{Agents, ProfileError};
 
 use super::{Format, Refusal};
+use crate::protocol::PhaseWord;
 use crate::runtime_dir::RuntimeDir;
 
 /// Below the directory of configurations.
 pub(crate) const AGENTS_DIR: &str = "ebpf-ai-monitor/agents";
 pub(crate) const CONFIG: &str = "ebpf-ai-monitor/config.toml";
 
-const LONGEST_THRESHOLD_MS: u64 = 3_600_000;
+pub(super) const LONGEST_THRESHOLD_MS: u64 = 3_600_000;
 
 /// Which daemon is asked.
 #[derive(Debug, Args)]
@@ -39,6 +40,15 @@ pub(crate) struct SessionArg {
     session: Option<String>,
 }
 
+/// A state as on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StateArg {
+    Waiting,
+    Working,
+    Unknown,
+    Exited,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct ThresholdArg {
     /// How long an agent must rest until it is called waiting, in milliseconds
@@ -56,6 +66,10 @@ pub(crate) struct OwnProfilesArg {
 }
 
 impl DaemonArg {
+    pub(crate) fn at(runtime_dir: Option<PathBuf>) -> Self {
+        Self { runtime_dir }
+    }
+
     /// In the order in which they are tried.
     pub(crate) fn runtime_dirs(&self) -> Vec<PathBuf> {
         match &self.runtime_dir {
@@ -63,14 +77,13 @@ impl DaemonArg {
             None => RuntimeDir::where_clients_look(),
         }
     }
-
-    /// Where the desktop's sockets are.
-    pub(crate) fn desktop(&self) -> RuntimeDir {
-        self.runtime_dir.clone().map_or(RuntimeDir::Default, RuntimeDir::At)
-    }
 }
 
 impl FormatArg {
+    pub(crate) fn of(json: bool) -> Self {
+        Self { json }
+    }
+
     pub(crate) fn format(&self) -> Format {
         if self.json { Format::Json } else { Format::Text }
     }
@@ -79,6 +92,17 @@ impl FormatArg {
 impl SessionArg {
     pub(crate) fn name(&self) -> Option<&str> {
         self.session.as_deref()
+    }
+}
+
+impl StateArg {
+    pub(crate) fn phase(self) -> PhaseWord {
+        match self {
+            Self::Waiting => PhaseWord::Waiting,
+            Self::Working => PhaseWord::Working,
+            Self::Unknown => PhaseWord::Unknown,
+            Self::Exited => PhaseWord::Exited,
+        }
     }
 }
 

@@ -2,15 +2,15 @@
 
 use std::io::{Write as _, stdout};
 
-use anyhow::Context as _;
 use clap::Args;
 use ebpf_ai_monitor_core::EvidenceSource;
 use serde::Serialize;
 
 use super::args::{DaemonArg, FormatArg, SessionArg};
-use super::{Format, session, show};
+use super::{Format, show};
 use crate::client::Client;
-use crate::protocol::{PhaseWord, PieceLine, RowLine, StandingWord};
+use crate::protocol::{PhaseWord, PieceLine, RowLine, StandingWord, find_session};
+use crate::sources::boot_time;
 
 const HEADINGS: [&str; 5] = ["RANK", "SOURCE", "SAYS", "FOR", ""];
 
@@ -39,12 +39,12 @@ The first source that is trusted decides. `outranked`: another decides;
 
 /// What `--json` prints: the row and what it cannot tell.
 #[derive(Debug, Serialize)]
-struct Account<'a> {
+pub(crate) struct Account<'a> {
     #[serde(flatten)]
     row: &'a RowLine,
     silent: Vec<Silent>,
     /// What would make the state known; `null` if it is.
-    needed: Option<&'static str>,
+    pub(crate) needed: Option<&'static str>,
 }
 
 /// A source that has nothing to tell.
@@ -58,8 +58,8 @@ struct Silent {
 impl ExplainArgs {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let dirs = self.daemon.runtime_dirs();
-        let board = Client::connect(&dirs)?.next()?.context("the monitor has just ended")?;
-        let account = Account::new(session::find(&board.rows, self.of.name())?);
+        let board = Client::board(&dirs)?;
+        let account = Account::new(find_session(&board.rows, self.of.name())?);
         let text = match self.format.format() {
             Format::Json => serde_json::to_string_pretty(&account)? + "\n",
             Format::Text => account.text(),
@@ -70,7 +70,7 @@ impl ExplainArgs {
 }
 
 impl<'a> Account<'a> {
-    fn new(row: &'a RowLine) -> Self {
+    pub(crate) fn new(row: &'a RowLine) -> Self {
         let silent = EvidenceSource::ALL.into_iter().filter(|source| !tells(row, *source));
         let silent = silent.map(|source| Silent {
             rank: source.rank(),
@@ -97,21 +97,23 @@ impl<'a> Account<'a> {
             row.pid,
             row.tty,
         );
-        text += &show::table(HEADINGS, self.cells());
+        text += &show::table(HEADINGS, self.cells(boot_time().as_nanos()));
         if let Some(needed) = self.needed {
             text += &format!("\n{needed}\n");
         }
         text
     }
 
-    fn cells(&self) -> Vec<[String; 5]> {
+    /// Of each source: rank, name, what it says, for how long, and what became
+    /// of that or why there is nothing. By rank.
+    pub(crate) fn cells(&self, now_ns: u64) -> Vec<[String; 5]> {
         let told = self.row.evidence_ladder.iter().map(|piece| {
             let says = show::state(piece.says, piece.reason);
             let cells = [
                 piece.rank.to_string(),
                 piece.source.clone(),
                 says,
-                show::since(piece.since_ns),
+                show::between(piece.since_ns, now_ns),
                 standing(piece).to_owned(),
             ];
             (piece.rank, cells)

@@ -18,9 +18,9 @@ use flate2::write::GzEncoder;
 use serde::Serialize;
 
 use super::args::{DaemonArg, SessionArg};
-use super::session;
+
 use crate::client::{Client, FactClient};
-use crate::protocol::{About, Event, FactLine, RowLine};
+use crate::protocol::{About, Event, FactLine, RowLine, find_session};
 use crate::sources::boot_time;
 use crate::sources::replay::{EndLine, EndWord, EventLine, FORMAT, Header, HeaderWord, SLOT};
 
@@ -73,8 +73,8 @@ impl RecordArgs {
         let slot = SLOT.as_nanos() as u64;
         // Output is judged by slots of time, so they must begin as they did.
         let began_ns = boot_time().as_nanos() / slot * slot;
-        let board = Client::connect(&dirs)?.next()?.context("the monitor has just ended")?;
-        let row = session::find(&board.rows, self.of.name())?;
+        let board = Client::board(&dirs)?;
+        let row = find_session(&board.rows, self.of.name())?;
         let mut recorder = Recorder::new(row, began_ns);
         let mut out = Out::create(self.output.as_deref())?;
         let place = self.output.as_deref().map_or("standard output".into(), Path::to_string_lossy);

@@ -10,7 +10,7 @@ use ebpf_ai_monitor_core::{BootTime, Fact, Model, Profiles};
 
 use super::args::{FormatArg, OwnProfilesArg, ThresholdArg};
 use super::{Format, show};
-use crate::protocol::{BoardLine, ChangeLine, VERSION};
+use crate::protocol::{BoardLine, ChangeLine};
 use crate::sources::replay::{self, Recording};
 
 #[derive(Debug, Args)]
@@ -49,7 +49,7 @@ impl ReplayArgs {
 /// Prints a line for each change. Times are those of the recording.
 fn replay(file: &Path, agents: &Agents, threshold: Duration, format: Format) -> anyhow::Result<()> {
     let recording = replay::read(file, &profiles(agents, None))?;
-    let mut before = BoardLine { version: VERSION, at_ns: 0, rows: Vec::new() };
+    let mut before = BoardLine::empty();
     let mut out = stdout().lock();
     let mut written = Ok(());
     let mut progress = Progress::new(&recording);

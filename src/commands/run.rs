@@ -2,36 +2,47 @@
 
 use std::io::{IsTerminal as _, stderr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use nix::unistd::{Uid, User};
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::reload;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::Refusal;
-use super::args::{AGENTS_DIR, CONFIG, ThresholdArg};
+use super::args::{AGENTS_DIR, CONFIG, LONGEST_THRESHOLD_MS};
+use crate::accounts;
+use crate::config::{ConfigFiles, Flags, LogLevel, SYSTEM};
 use crate::daemon;
 use crate::runtime_dir::RuntimeDir;
 use crate::sources::kernel::{Delivery, ProbeChoice};
 
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct RunArgs {
     /// Whose agents to watch [default: you, or who called sudo]
     #[arg(short, long, value_name = "NAME")]
     user: Option<String>,
 
-    #[command(flatten)]
-    threshold: ThresholdArg,
+    /// How long an agent must rest until it is called waiting, in milliseconds
+    /// [default: 1000]
+    #[arg(short, long, value_name = "MS",
+          value_parser = clap::value_parser!(u64).range(1..=LONGEST_THRESHOLD_MS))]
+    threshold: Option<u64>,
 
     /// Which agents to watch; a name without a profile is watched as any program
-    #[arg(short, long, value_name = "NAME", num_args = 1..,
-          default_values_t = ["claude".to_owned(), "codex".to_owned()])]
-    processes: Vec<String>,
+    /// [default: claude codex]
+    #[arg(short, long, value_name = "NAME", num_args = 1..)]
+    processes: Option<Vec<String>>,
 
     /// Where the user's own profiles are [default: ~/.config/ebpf-ai-monitor/agents]
     #[arg(long, value_name = "DIR")]
     agents_dir: Option<PathBuf>,
 
-    /// What you want to be told of [default: ~/.config/ebpf-ai-monitor/config.toml]
+    /// The user's configuration, over that in /etc/ebpf-ai-monitor
+    /// [default: ~/.config/ebpf-ai-monitor/config.toml]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
@@ -43,11 +54,11 @@ pub(crate) struct RunArgs {
     #[arg(long)]
     no_transcripts: bool,
 
-    /// What to log to standard error
-    #[arg(short, long, value_enum, ignore_case = true, default_value = "INFO")]
-    log_level: LogLevel,
+    /// What to log to standard error [default: INFO]
+    #[arg(short, long, value_enum, value_name = "LEVEL", ignore_case = true)]
+    log_level: Option<LogLevel>,
 
-    /// Watch and log, but write nothing: no socket
+    /// Watch and log, but write nothing: no socket, no badges, no notifications
     #[arg(long)]
     dry_run: bool,
 
@@ -80,70 +91,65 @@ impl From<ProbeArg> for ProbeChoice {
     }
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-#[value(rename_all = "UPPER")]
-enum LogLevel {
-    Debug,
-    Info,
-    Warning,
-    Error,
-    Critical,
-}
+const EXAMPLES: &str = "\
+Examples:
+  sudo ebpf-ai-monitor run --user alice
+  sudo ebpf-ai-monitor run --user alice --processes claude codex aider
+  sudo ebpf-ai-monitor run --user alice --log-level DEBUG --dry-run
 
-impl From<LogLevel> for LevelFilter {
-    fn from(level: LogLevel) -> Self {
-        match level {
-            LogLevel::Debug => Self::DEBUG,
-            LogLevel::Info => Self::INFO,
-            LogLevel::Warning => Self::WARN,
-            // There is no level above error here: critical errors end the daemon.
-            LogLevel::Error | LogLevel::Critical => Self::ERROR,
-        }
-    }
-}
+It ends on SIGTERM and SIGINT, and reads its configuration again on SIGHUP and
+when a file changes.";
 
 impl RunArgs {
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        tracing_subscriber::fmt()
+        let level = LevelFilter::from(self.log_level.unwrap_or(LogLevel::Info));
+        let (filter, level) = reload::Layer::new(level);
+        let lines = tracing_subscriber::fmt::layer()
             .with_writer(stderr)
             .with_ansi(stderr().is_terminal())
-            .with_target(false)
-            .with_max_level(LevelFilter::from(self.log_level))
-            .init();
-        daemon::run(self.settings()?)
+            .with_target(false);
+        tracing_subscriber::registry().with(filter).with(lines).init();
+        // It fails only where nothing logs any more.
+        let switch = move |wanted| drop(level.reload(wanted));
+        daemon::run(self.settings(Box::new(switch))?)
     }
 
-    fn settings(self) -> Result<daemon::Settings, Refusal> {
+    pub(super) fn runtime_dir(&self) -> Option<PathBuf> {
+        self.runtime_dir.clone()
+    }
+
+    fn settings(self, log: daemon::LogSwitch) -> Result<daemon::Settings, Refusal> {
         let user = find_user(self.user)?;
         let runtime_dir = self.runtime_dir.map_or(RuntimeDir::Default, RuntimeDir::At);
         let config_dir = user.dir.join(".config");
-        let transcripts = match self.no_transcripts {
-            true => daemon::TranscriptUse::Ignore,
-            false => daemon::TranscriptUse::Read,
-        };
         let output = match self.dry_run {
             true => daemon::Output::LogOnly,
             false => daemon::Output::Socket(runtime_dir),
         };
+        let own_config = self.config.unwrap_or_else(|| config_dir.join(CONFIG));
         Ok(daemon::Settings {
             agents_dir: self.agents_dir.unwrap_or_else(|| config_dir.join(AGENTS_DIR)),
-            config: self.config.unwrap_or_else(|| config_dir.join(CONFIG)),
+            config: ConfigFiles(vec![PathBuf::from(SYSTEM), own_config]),
+            flags: Flags {
+                processes: self.processes,
+                threshold: self.threshold.map(Duration::from_millis),
+                log_level: self.log_level,
+                no_transcripts: self.no_transcripts,
+            },
             user,
-            threshold: self.threshold.duration(),
-            processes: self.processes,
             probe: self.probe.into(),
-            transcripts,
             output,
+            log,
         })
     }
 }
 
-fn find_user(name: Option<String>) -> Result<User, Refusal> {
+pub(super) fn find_user(name: Option<String>) -> Result<User, Refusal> {
     let (found, name) = match name {
-        Some(name) => (User::from_name(&name), name),
+        Some(name) => (accounts::by_name(&name), name),
         None => {
             let uid = calling_user()?;
-            (User::from_uid(uid), uid.to_string())
+            (accounts::by_uid(uid), uid.to_string())
         }
     };
     match found {

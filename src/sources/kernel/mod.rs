@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use ebpf_ai_monitor_core::{
     BootTime, Fact, Input, Pid, ProcessId, Profiles, Tty, TtyMode, Wait, WaitKind,
 };
@@ -68,6 +68,8 @@ pub struct Kernel {
     dropped: u64,
     /// When to scan again, since events were lost.
     scan_at: Option<BootTime>,
+    /// Why it is not the tty probe, where nobody asked for another.
+    refused: Option<String>,
     told_of_consoles: bool,
 }
 
@@ -112,11 +114,13 @@ impl Kernel {
         };
         match start(choice) {
             Err(error) if choice == ProbeChoice::Auto => {
-                warn!(
-                    "the tty probe does not work here: {error:#}; going on with the syscall \
-                     probe, which slows every system call of this machine a little"
-                );
-                start(ProbeChoice::Syscalls(Delivery::Best))
+                let why = format!("the tty probe does not work here: {error:#}");
+                let started = start(ProbeChoice::Syscalls(Delivery::Best));
+                let (mut kernel, seen) = started.with_context(|| why.clone())?;
+                kernel.refused = Some(format!(
+                    "{why}; the syscall probe serves, and slows every system call a little"
+                ));
+                Ok((kernel, seen))
             }
             started => started,
         }
@@ -132,8 +136,27 @@ impl Kernel {
             schedule: Schedule::default(),
             dropped: 0,
             scan_at: None,
+            refused: None,
             told_of_consoles: false,
         }
+    }
+
+    /// What this kernel does not give, in sentences.
+    pub fn limits(&self, seen: Seen) -> Vec<String> {
+        let mut limits: Vec<String> = self.refused.clone().into_iter().collect();
+        if !(seen.input && seen.sequence) {
+            let since = self.probe.sees_content_since();
+            limits.push(format!("no evidence by escape sequences: that needs Linux {since}"));
+        }
+        if self.probe.lacks_timer() {
+            limits.push("no timer in the kernel, one in user space serves".to_owned());
+        }
+        limits
+    }
+
+    /// Which probe it is, as it is asked for.
+    pub fn probe_name(&self) -> &'static str {
+        self.probe.name()
     }
 
     /// Reports, until it fails or nobody listens.
@@ -164,6 +187,7 @@ impl Kernel {
             warn!("the ring was full: {} events were lost; looking anew", dropped - self.dropped);
             self.dropped = dropped;
             self.scan_at = None;
+            tell(inbox, now, Fact::Lost(dropped))?;
             self.scan(inbox)?;
         }
         Ok(())

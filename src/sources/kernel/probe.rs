@@ -116,6 +116,18 @@ impl Probe {
         }
     }
 
+    /// Whether it could tell of quiet on a newer kernel.
+    pub(super) fn lacks_timer(&self) -> bool {
+        matches!(self, Self::Tty(probe) if !probe.has_timer())
+    }
+
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Tty(_) => "tty",
+            Self::Syscalls(_) => "syscalls",
+        }
+    }
+
     /// Has the kernel tell of quiet, where it can.
     pub(super) fn attach_timer(&mut self) -> anyhow::Result<()> {
         match self {
