@@ -137,7 +137,7 @@ impl Client {
         // Zero would be for ever.
         let shortest = Duration::from_millis(1);
         let patience = end.map(|end| end.saturating_duration_since(Instant::now()).max(shortest));
-        let stream = self.lines.get_ref();
+        let stream = self.lines.0.get_ref();
         stream.set_read_timeout(patience).context("cannot bound the wait")?;
         match self.hear() {
             Ok(None) => Ok(Next::Ended),
