@@ -375,7 +375,7 @@ fn what_cannot_be_gets_one_clear_line_and_code_1() -> Result<()> {
     let no_btf = "mount -t tmpfs none /sys/kernel/btf && exec \"$@\"";
     let mut without_btf = Command::new("timeout");
     without_btf.args([TOO_LONG, "unshare", "--mount", "sh", "-c", no_btf, "sh"]).arg(binary());
-    without_btf.args(["--user", user.name()]);
+    without_btf.args(["--user", user.name(), "--probe", "tty"]);
     let mut without_privilege = user.command("timeout");
     without_privilege.arg(TOO_LONG).arg(&program);
     let mut others = user.command("timeout");

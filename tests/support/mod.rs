@@ -4,6 +4,7 @@
 
 pub mod agent;
 pub mod board;
+pub mod console;
 pub mod desk;
 pub mod desktop;
 pub mod ear;
@@ -68,6 +69,19 @@ macro_rules! skip_unless_root {
             return Ok(());
         }
     };
+}
+
+/// The syscall probe finds its tracepoints there. Only a system that systemd
+/// started has it mounted.
+pub fn mount_tracefs() -> Result<()> {
+    const TRACEFS: &str = "/sys/kernel/tracing";
+    static MOUNTING: Mutex<()> = Mutex::new(());
+    let _mounting = MOUNTING.lock().unwrap_or_else(PoisonError::into_inner);
+    if !std::path::Path::new(TRACEFS).join("events").exists() {
+        let mut mount = std::process::Command::new("mount");
+        anyhow::ensure!(mount.args(["-t", "tracefs", "tracefs", TRACEFS]).status()?.success());
+    }
+    Ok(())
 }
 
 pub fn reason_to_skip() -> Option<&'static str> {
