@@ -295,9 +295,14 @@ fn row(case: &Case, guest: Result<&Guest, String>, kernels: &Path) -> Row {
         Err(error) => return Row::Wrong(format!("{error:#}")),
     };
     match case.judge(&outcome) {
-        Ok(text) => Row::Seen(format!("{}; {text}", outcome.lines.first().map_or("", |line| line))),
+        Ok(text) => Row::Seen(format!("{}; {text}", release(&outcome))),
         Err(error) => Row::Wrong(format!("{error:#}\n    {}", outcome.lines.join("\n    "))),
     }
+}
+
+/// The guest's first word, for the table.
+fn release(outcome: &Outcome) -> &str {
+    outcome.lines.iter().find(|line| line.starts_with("Linux ")).map_or("", String::as_str)
 }
 
 fn lock<T>(it: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
