@@ -1,18 +1,27 @@
 //! The other end of the sockets, for the commands.
 
-use std::io::{BufRead, BufReader, ErrorKind};
+use std::io::{BufRead, BufReader, ErrorKind, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use serde::de::DeserializeOwned;
 
-use crate::protocol::{BoardLine, FactLine, Greeting, VERSION};
+use crate::protocol::{Answer, BoardLine, FactLine, Greeting, Line, Request, VERSION};
 use crate::runtime_dir;
 
 #[derive(Debug)]
 pub(crate) struct Client {
     lines: BufReader<UnixStream>,
+    board: Option<BoardLine>,
+}
+
+/// What came from the daemon.
+#[derive(Debug)]
+pub(crate) enum Heard {
+    /// The board has changed.
+    Board,
+    Answer(Answer),
 }
 
 /// Connects to the first daemon that answers, by the socket that `path` finds
@@ -39,14 +48,60 @@ impl Client {
     /// A reader of boards.
     pub(crate) fn connect(runtime_dirs: &[PathBuf]) -> anyhow::Result<Self> {
         let stream = connect(runtime_dirs, runtime_dir::socket)?;
-        Ok(Self { lines: BufReader::new(stream) })
+        Ok(Self { lines: BufReader::new(stream), board: None })
     }
 
-    /// Blocks until the next board comes; `None` when the daemon has ended.
-    pub(crate) fn next(&mut self) -> anyhow::Result<Option<BoardLine>> {
-        let Some(board): Option<BoardLine> = next_line(&mut self.lines)? else { return Ok(None) };
-        check_version(board.version)?;
-        Ok(Some(board))
+    /// Blocks until the board changes, the first time not at all; `None` when
+    /// the daemon has ended.
+    pub(crate) fn next(&mut self) -> anyhow::Result<Option<&BoardLine>> {
+        Ok(match self.hear()? {
+            None => None,
+            // Nothing was asked.
+            Some(_) => self.board.as_ref(),
+        })
+    }
+
+    /// The board as it is now.
+    pub(crate) fn board(runtime_dirs: &[PathBuf]) -> anyhow::Result<BoardLine> {
+        let mut client = Self::connect(runtime_dirs)?;
+        client.next()?.cloned().context("the monitor has just ended")
+    }
+
+    /// Asks one thing, and waits for the answer.
+    pub(crate) fn ask(runtime_dirs: &[PathBuf], request: &Request) -> anyhow::Result<Answer> {
+        let mut client = Self::connect(runtime_dirs)?;
+        client.send(request)?;
+        loop {
+            match client.hear()?.context("the monitor has just ended")? {
+                Heard::Board => {}
+                Heard::Answer(Answer::Failed { problem }) => bail!("{problem}"),
+                Heard::Answer(answer) => return Ok(answer),
+            }
+        }
+    }
+
+    /// The answer comes by [`Self::hear`], after the answers to what was asked
+    /// before.
+    pub(crate) fn send(&mut self, request: &Request) -> anyhow::Result<()> {
+        let line = serde_json::to_string(request)? + "\n";
+        self.lines.get_mut().write_all(line.as_bytes()).context("cannot ask the monitor")
+    }
+
+    /// Blocks until something comes; `None` when the daemon has ended.
+    pub(crate) fn hear(&mut self) -> anyhow::Result<Option<Heard>> {
+        let Some(line): Option<Line> = next_line(&mut self.lines)? else { return Ok(None) };
+        match line {
+            Line::Board(board) => {
+                check_version(board.version)?;
+                self.board = Some(board);
+            }
+            Line::Update(update) => {
+                let board = self.board.as_mut().context("the monitor sends no board")?;
+                board.update(update);
+            }
+            Line::Answer(answer) => return Ok(Some(Heard::Answer(answer))),
+        }
+        Ok(Some(Heard::Board))
     }
 }
 

@@ -5,6 +5,7 @@ mod client;
 mod commands;
 mod config;
 mod daemon;
+mod health;
 mod privileges;
 mod proc;
 pub mod protocol;

@@ -144,6 +144,15 @@ impl Belief {
         }
     }
 
+    /// Holds from the next decision on.
+    pub(crate) fn set_threshold(&mut self, threshold: Duration) {
+        self.threshold = threshold;
+        self.density.set_threshold(threshold);
+        self.redraws.set_threshold(threshold);
+        self.blocked.set_threshold(threshold);
+        self.turn.set_threshold(threshold);
+    }
+
     pub(crate) fn phase(&self) -> Phase {
         self.phase
     }

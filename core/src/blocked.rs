@@ -66,6 +66,10 @@ impl Blocked {
         Self { counts, threshold, looked: None, touched_at: None, quiet_since: None, block: None }
     }
 
+    pub(crate) fn set_threshold(&mut self, threshold: Duration) {
+        self.threshold = threshold;
+    }
+
     pub(crate) fn block(&self) -> Option<Block> {
         self.block
     }

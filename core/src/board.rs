@@ -1,11 +1,13 @@
 //! What the user should see now.
 
-use crate::{BootTime, EvidenceSource, Located, Owner, Phase, Piece, SessionId, Tty};
+use crate::{BootTime, EvidenceSource, Located, Mute, Owner, Phase, Pid, Piece, SessionId, Tty};
 
 /// Every known session, oldest first. Two equal boards look the same.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Board {
     pub rows: Vec<Row>,
+    /// Events of the kernel that were lost since the daemon's start.
+    pub lost_events: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +40,16 @@ pub struct Row {
     /// What it set going and still runs: its direct children that are younger
     /// than its first prompt. Servers that it starts with do not count.
     pub background: u32,
+    /// Nobody is told that it waits, while this lasts.
+    pub mute: Option<Mute>,
+}
+
+impl Row {
+    /// Boards are sorted by this: the oldest process first.
+    pub(crate) fn order(&self) -> (BootTime, Pid, u64) {
+        let SessionId { process, tty } = self.session;
+        (process.started_at, process.pid, tty)
+    }
 }
 
 impl Board {

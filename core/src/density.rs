@@ -115,6 +115,10 @@ impl Density {
         }
     }
 
+    pub(crate) fn set_threshold(&mut self, threshold: Duration) {
+        self.threshold = threshold;
+    }
+
     pub(crate) fn motion(&self) -> Option<Motion> {
         self.motion
     }

@@ -1,6 +1,11 @@
 //! What sources tell. Past tense, nothing decided.
 
-use crate::{BootTime, Entry, Hop, Owner, Pid, ProcessId, Tty, Window, WindowId};
+use std::time::Duration;
+
+use crate::{
+    BootTime, Entry, Hop, Mute, Muted, Owner, Pid, ProcessId, ProjectSource, SessionId, Tty,
+    Window, WindowId,
+};
 
 /// One thing that a source has learnt about the world.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,6 +90,24 @@ pub enum Fact {
     /// Somebody else took the badge of a window away, as panels do when the
     /// person comes to it.
     BadgeRemoved(WindowId),
+    /// The person says that they know.
+    Seen(SessionId),
+    /// The person wants to hear nothing of these sessions.
+    Muted {
+        muted: Muted,
+        mute: Mute,
+    },
+    Unmuted(Muted),
+    /// How the person wants it from now on.
+    Configured {
+        /// How long a rest must last until it is called waiting.
+        threshold: Duration,
+        /// The first that names a project decides; a source that is left out
+        /// is not asked.
+        project_order: Vec<ProjectSource>,
+    },
+    /// So many events of the kernel were lost since the start, in all.
+    Lost(u64),
     /// A line that tells of the turn was added to a transcript.
     Transcribed {
         transcript: Transcript,

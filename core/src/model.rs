@@ -7,9 +7,10 @@ use std::time::Duration;
 use crate::belief::Belief;
 use crate::density::Beginning;
 use crate::locate::Map;
+use crate::mute::Mutes;
 use crate::{
     Board, BootTime, Entry, Fact, Input, Located, Note, Owner, Phase, ProcessId, Profile, Profiles,
-    Reason, Row, Sequence, SessionId, Transcript, Tty, Wait,
+    Reason, Row, Sequence, SessionId, Transcript, Tty, Wait, WindowId,
 };
 
 /// How long an exited session stays on the board, and how long late facts
@@ -41,6 +42,8 @@ pub struct Model {
     threshold: Duration,
     project_order: Vec<ProjectSource>,
     map: Map,
+    mutes: Mutes,
+    lost_events: u64,
     processes: BTreeMap<ProcessId, Process>,
     terminals: BTreeMap<u64, Terminal>,
     /// Whose conversation each transcript is, and when it was last heard of.
@@ -75,6 +78,8 @@ enum Due {
     Settle(ProcessId),
     Forget(SessionId),
     Bury(ProcessId),
+    /// A terminal is no longer new.
+    Relocate,
 }
 
 /// What names the project of a process.
@@ -127,6 +132,8 @@ impl Model {
             threshold,
             project_order: ProjectSource::DEFAULT_ORDER.to_vec(),
             map: Map::default(),
+            mutes: Mutes::default(),
+            lost_events: 0,
             processes: BTreeMap::new(),
             terminals: BTreeMap::new(),
             transcripts: BTreeMap::new(),
@@ -134,11 +141,6 @@ impl Model {
             dead: BTreeSet::new(),
             deadlines: BTreeSet::new(),
         }
-    }
-
-    /// The first that names one decides; a source that is left out is not asked.
-    pub fn set_project_order(&mut self, order: Vec<ProjectSource>) {
-        self.project_order = order;
     }
 
     /// Takes in one fact, after all that was due before it. To be told the
@@ -151,22 +153,28 @@ impl Model {
                 self.start(at, process, agent, works_at);
             }
             Fact::Attached { process, tty } => self.attach(at, process, tty),
-            Fact::Owned { tty, owner } => self.own(tty, &owner),
+            Fact::Owned { tty, owner } => self.own(at, tty, &owner),
             Fact::Windows { windows, focused } => {
                 self.map.set_windows(windows, focused);
-                self.relocate();
+                self.relocate(at);
             }
             Fact::Hopped(hop) => {
                 self.map.set_hop(hop);
-                self.relocate();
+                self.relocate(at);
             }
-            Fact::BadgeRemoved(window) => {
-                for process in self.processes.values_mut() {
-                    if process.located.place.certain().contains(&window) {
-                        process.attention_since = None;
-                    }
+            Fact::BadgeRemoved(window) => self.see_window(window),
+            Fact::Seen(session) => {
+                if let Some(process) = self.session(session) {
+                    process.attention_since = None;
                 }
             }
+            Fact::Muted { muted, mute } => self.mutes.add(muted, mute),
+            Fact::Unmuted(muted) => self.mutes.remove(&muted),
+            Fact::Configured { threshold, project_order } => {
+                self.project_order = project_order;
+                self.set_threshold(at, threshold);
+            }
+            Fact::Lost(events) => self.lost_events = events,
             Fact::Output(process) => self.output(at, process),
             Fact::Quiet { process, last_output } => {
                 self.tell(at, process, |belief| belief.hear_quiet(last_output));
@@ -200,8 +208,17 @@ impl Model {
         }
     }
 
+    fn set_threshold(&mut self, at: BootTime, threshold: Duration) {
+        self.threshold = threshold;
+        let processes: Vec<ProcessId> = self.processes.keys().copied().collect();
+        for process in processes {
+            self.tell(at, process, |belief| belief.set_threshold(threshold));
+        }
+    }
+
     /// Does what was due at `now` or before.
     pub fn expire(&mut self, now: BootTime) {
+        self.mutes.expire(now);
         while let Some(&(due, what)) = self.deadlines.first()
             && due <= now
         {
@@ -217,6 +234,7 @@ impl Model {
                 Due::Bury(process) => {
                     self.dead.remove(&process);
                 }
+                Due::Relocate => self.relocate(due),
             }
         }
     }
@@ -228,7 +246,8 @@ impl Model {
 
     /// The next moment at which [`Model::expire`] has something to do.
     pub fn next_deadline(&self) -> Option<BootTime> {
-        self.deadlines.first().map(|(due, _)| *due)
+        let due = self.deadlines.first().map(|(due, _)| *due);
+        due.into_iter().chain(self.mutes.next_end()).min()
     }
 
     pub fn board(&self) -> Board {
@@ -236,11 +255,11 @@ impl Model {
         let alive = self.processes.iter().filter_map(|(id, process)| process.row(*id, order));
         let ended = self.ended.values().cloned();
         let mut rows: Vec<Row> = alive.chain(ended).collect();
-        rows.sort_by_key(|row| {
-            let SessionId { process, tty } = row.session;
-            (process.started_at, process.pid, tty)
-        });
-        Board { rows }
+        for row in &mut rows {
+            row.mute = self.mutes.of(row.session, &row.project);
+        }
+        rows.sort_by_key(Row::order);
+        Board { rows, lost_events: self.lost_events }
     }
 
     fn start(&mut self, at: BootTime, id: ProcessId, agent: String, works_at: WorksAt) {
@@ -315,13 +334,13 @@ impl Model {
         }
     }
 
-    fn own(&mut self, tty: u64, owner: &Owner) {
+    fn own(&mut self, at: BootTime, tty: u64, owner: &Owner) {
         for process in self.on_terminal(tty) {
             if let Some(process) = self.processes.get_mut(&process) {
                 process.owner = Some(owner.clone());
             }
         }
-        self.relocate();
+        self.relocate(at);
     }
 
     /// Who holds the terminals on which sessions are shown, directly or by
@@ -336,14 +355,25 @@ impl Model {
             .collect()
     }
 
-    fn relocate(&mut self) {
+    fn relocate(&mut self, at: BootTime) {
+        if let Some(due) = self.map.notice(at, self.holders()) {
+            self.deadlines.insert((due, Due::Relocate));
+        }
         for process in self.processes.values_mut() {
             let Some(tty) = &process.tty else { continue };
-            let located = self.map.locate(&tty.name, process.owner.as_ref());
+            let located = self.map.locate(at, &tty.name, process.owner.as_ref());
             let comes = located.is_selected && !process.located.is_selected;
             process.located = located;
             // Where no window is known, to choose its pane is to come to it.
             if process.located.is_in_focus || comes && process.located.place.possible().is_empty() {
+                process.attention_since = None;
+            }
+        }
+    }
+
+    fn see_window(&mut self, window: WindowId) {
+        for process in self.processes.values_mut() {
+            if process.located.place.certain().contains(&window) {
                 process.attention_since = None;
             }
         }
@@ -455,6 +485,11 @@ impl Model {
         self.tell(at, id, |belief| belief.hear_note(at, &note.status, &note.detail));
     }
 
+    fn session(&mut self, session: SessionId) -> Option<&mut Process> {
+        let process = self.processes.get_mut(&session.process)?;
+        process.tty.as_ref().is_some_and(|tty| tty.id == session.tty).then_some(process)
+    }
+
     /// A terminal does not tell who wrote; the last to be seen writing did.
     fn writer_on(&self, tty: u64) -> Option<ProcessId> {
         let terminal = self.terminals.get(&tty)?;
@@ -491,6 +526,7 @@ impl Model {
     fn end(&mut self, at: BootTime, row: Option<Row>) {
         let Some(row) = row else { return };
         let session = row.session;
+        self.mutes.forget(session);
         let since = at.max(row.since);
         let row = Row {
             phase: Phase::Exited,
@@ -630,6 +666,7 @@ impl Process {
             ladder: belief.ladder(),
             decided_by: belief.decided_by(),
             background: u32::try_from(self.background(id)).unwrap_or(u32::MAX),
+            mute: None,
         })
     }
 }

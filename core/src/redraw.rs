@@ -56,6 +56,10 @@ impl Redraws {
         }
     }
 
+    pub(crate) fn set_threshold(&mut self, threshold: Duration) {
+        self.threshold = threshold;
+    }
+
     pub(crate) fn input(&mut self, at: BootTime, enter: bool, stop: bool) {
         self.typed_at = Some(at);
         self.entered_at = enter.then_some(at);

@@ -57,6 +57,10 @@ impl Turn {
         }
     }
 
+    pub(crate) fn set_threshold(&mut self, threshold: Duration) {
+        self.threshold = threshold;
+    }
+
     pub(crate) fn hear(&mut self, at: BootTime, entry: Entry) {
         let is_stopped = self.stopped_at.is_some_and(|stop| {
             at.since(stop) <= STOP_NOTE && self.entered_at.is_none_or(|enter| enter < stop)

@@ -35,7 +35,7 @@ impl Dice {
     fn fact(&mut self, now: u64) -> Fact {
         let process = self.process();
         let tty_id = 1 + self.roll(2);
-        match self.roll(30) {
+        match self.roll(33) {
             0 | 1 => Fact::Started {
                 process,
                 parent: Pid(1),
@@ -118,6 +118,21 @@ impl Dice {
                 panes: (0..self.roll(3)).map(|tty| self.pane(tty)).collect(),
             }),
             27 => Fact::BadgeRemoved(WindowId(self.roll(4))),
+            29 => Fact::Seen(SessionId { process, tty: tty_id }),
+            30 => {
+                let muted = match self.roll(3) {
+                    0 => Muted::All,
+                    1 => Muted::Project("shop".to_owned()),
+                    _ => Muted::Session(SessionId { process, tty: tty_id }),
+                };
+                let until = BootTime::from_millis(self.roll(60_000));
+                let mute = self.pick(&[Mute::ForGood, Mute::Until(until)]);
+                if self.roll(3) == 0 { Fact::Unmuted(muted) } else { Fact::Muted { muted, mute } }
+            }
+            31 => Fact::Configured {
+                threshold: Duration::from_millis(self.pick(&[500, 1000, 3000])),
+                project_order: ProjectSource::DEFAULT_ORDER.to_vec(),
+            },
             28 => Fact::Owned { tty: tty_id, owner: self.owner() },
             _ => Fact::Exited(process),
         }
@@ -268,6 +283,9 @@ fn nothing_is_left_when_all_have_exited() {
         let (kind, address) = (HopKind::Multiplexer, String::new());
         let gone = Hop { holder: Pid(50), kind, address, panes: Vec::new() };
         model.apply(at(now), Fact::Hopped(gone));
+        model.apply(at(now), Fact::Unmuted(Muted::All));
+        let project_order = ProjectSource::DEFAULT_ORDER.to_vec();
+        model.apply(at(now), Fact::Configured { threshold: Duration::from_secs(1), project_order });
         model.expire(at(now + 5_000));
         assert_eq!(model.board(), Board::default(), "seed {seed}");
         assert_eq!(model.next_deadline(), None, "seed {seed}");

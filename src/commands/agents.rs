@@ -2,10 +2,12 @@
 
 use std::io::{Write as _, stdout};
 
+use clap::Args;
 use ebpf_ai_monitor_agents::{Agent, Agents, Origin};
 use serde::Serialize;
 
-use super::{Format, show};
+use super::args::{FormatArg, OwnProfilesArg};
+use super::{Format, Refusal, show};
 
 const HEADINGS: [&str; 4] = ["NAME", "DISPLAY NAME", "PROGRAMS", "FROM"];
 
@@ -20,7 +22,31 @@ struct AgentLine<'a> {
     file: Option<String>,
 }
 
-pub(crate) fn agents(agents: &Agents, format: Format) -> anyhow::Result<()> {
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct AgentsArgs {
+    #[command(flatten)]
+    format: FormatArg,
+
+    #[command(flatten)]
+    own: OwnProfilesArg,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  ebpf-ai-monitor agents
+  ebpf-ai-monitor agents --agents-dir ./agents    check profiles that you write";
+
+impl AgentsArgs {
+    /// Lists what is right, and then says what is wrong.
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        let (agents, errors) = self.own.read();
+        print(&agents, self.format.format())?;
+        Ok(Refusal::of(errors)?)
+    }
+}
+
+fn print(agents: &Agents, format: Format) -> anyhow::Result<()> {
     let lines: Vec<AgentLine<'_>> = agents.iter().map(AgentLine::new).collect();
     let text = match format {
         Format::Json => serde_json::to_string_pretty(&lines)? + "\n",

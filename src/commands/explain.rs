@@ -1,17 +1,40 @@
 //! `explain`: one session, and every piece of evidence behind its state.
 
 use std::io::{Write as _, stdout};
-use std::path::PathBuf;
 
-use anyhow::Context as _;
+use clap::Args;
 use ebpf_ai_monitor_core::EvidenceSource;
 use serde::Serialize;
 
-use super::{Format, session, show};
+use super::args::{DaemonArg, FormatArg, SessionArg};
+use super::{Format, show};
 use crate::client::Client;
-use crate::protocol::{PhaseWord, PieceLine, RowLine, StandingWord};
+use crate::protocol::{PhaseWord, PieceLine, RowLine, StandingWord, find_session};
 
 const HEADINGS: [&str; 5] = ["RANK", "SOURCE", "SAYS", "FOR", ""];
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct ExplainArgs {
+    #[command(flatten)]
+    of: SessionArg,
+
+    #[command(flatten)]
+    format: FormatArg,
+
+    #[command(flatten)]
+    daemon: DaemonArg,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  ebpf-ai-monitor explain               the only session there is
+  ebpf-ai-monitor explain pts/4         the one on this terminal
+  ebpf-ai-monitor explain codex --json | jq '.evidence_ladder'
+
+The first source that is trusted decides. `outranked`: another decides;
+`unconfirmed`: said a moment ago; `untrusted`: it has never told of work;
+`doubted`: output went unseen since; `lapsed`: not repeated for too long.";
 
 /// What `--json` prints: the row and what it cannot tell.
 #[derive(Debug, Serialize)]
@@ -31,19 +54,18 @@ struct Silent {
     missing: &'static str,
 }
 
-pub(crate) fn explain(
-    runtime_dirs: &[PathBuf],
-    name: Option<&str>,
-    format: Format,
-) -> anyhow::Result<()> {
-    let board = Client::connect(runtime_dirs)?.next()?.context("the monitor has just ended")?;
-    let account = Account::new(session::find(&board.rows, name)?);
-    let text = match format {
-        Format::Json => serde_json::to_string_pretty(&account)? + "\n",
-        Format::Text => account.text(),
-    };
-    stdout().write_all(text.as_bytes())?;
-    Ok(())
+impl ExplainArgs {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        let dirs = self.daemon.runtime_dirs();
+        let board = Client::board(&dirs)?;
+        let account = Account::new(find_session(&board.rows, self.of.name())?);
+        let text = match self.format.format() {
+            Format::Json => serde_json::to_string_pretty(&account)? + "\n",
+            Format::Text => account.text(),
+        };
+        stdout().write_all(text.as_bytes())?;
+        Ok(())
+    }
 }
 
 impl<'a> Account<'a> {

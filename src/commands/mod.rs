@@ -1,25 +1,36 @@
-//! What the user asks for. Those that show sessions are clients of the daemon's
-//! socket.
+//! What the user asks for, one file for each command: its arguments and what
+//! it does. Those that show sessions are clients of the daemon's socket.
 
 mod agents;
+mod args;
+mod completions;
+mod config;
 mod explain;
 mod focus;
 mod list;
+mod manual;
 mod record;
 mod replay;
+mod run;
 mod score;
-mod session;
+
 pub(crate) mod show;
 mod watch;
 
-pub(crate) use agents::agents;
-pub(crate) use explain::explain;
-pub(crate) use focus::focus;
-pub(crate) use list::list;
-pub(crate) use record::{Order, record};
-pub(crate) use replay::replay;
-pub(crate) use score::score;
-pub(crate) use watch::watch;
+use std::fmt;
+
+pub(crate) use agents::AgentsArgs;
+pub(crate) use completions::CompletionsArgs;
+pub(crate) use config::ConfigArgs;
+pub(crate) use explain::ExplainArgs;
+pub(crate) use focus::FocusArgs;
+pub(crate) use list::ListArgs;
+pub(crate) use manual::ManualArgs;
+pub(crate) use record::RecordArgs;
+pub(crate) use replay::ReplayArgs;
+pub(crate) use run::RunArgs;
+pub(crate) use score::ScoreArgs;
+pub(crate) use watch::WatchArgs;
 
 /// For people or for programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,8 +39,33 @@ pub(crate) enum Format {
     Json,
 }
 
-impl From<bool> for Format {
-    fn from(is_json: bool) -> Self {
-        if is_json { Self::Json } else { Self::Text }
+/// The command line, the configuration or a profile asks for what cannot be:
+/// exit code 2, a line for each problem.
+#[derive(Debug)]
+pub(crate) struct Refusal(Vec<String>);
+
+impl Refusal {
+    /// An error if there is any problem.
+    pub(crate) fn of<T: ToString>(problems: impl IntoIterator<Item = T>) -> Result<(), Self> {
+        let problems: Vec<String> = problems.into_iter().map(|it| it.to_string()).collect();
+        if problems.is_empty() { Ok(()) } else { Err(Self(problems)) }
+    }
+
+    pub(crate) fn problems(&self) -> &[String] {
+        &self.0
     }
 }
+
+impl From<String> for Refusal {
+    fn from(problem: String) -> Self {
+        Self(vec![problem])
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("; "))
+    }
+}
+
+impl std::error::Error for Refusal {}

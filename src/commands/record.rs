@@ -12,58 +12,97 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use clap::Args;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde::Serialize;
 
-use super::session;
+use super::args::{DaemonArg, SessionArg};
+
 use crate::client::{Client, FactClient};
-use crate::protocol::{About, Event, FactLine, RowLine};
+use crate::protocol::{About, Event, FactLine, RowLine, find_session};
 use crate::sources::boot_time;
 use crate::sources::replay::{EndLine, EndWord, EventLine, FORMAT, Header, HeaderWord, SLOT};
 
-#[derive(Debug)]
-pub(crate) struct Order {
-    pub(crate) session: Option<String>,
-    /// Standard output if `None`.
-    pub(crate) file: Option<PathBuf>,
-    pub(crate) name: Option<String>,
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct RecordArgs {
+    #[command(flatten)]
+    of: SessionArg,
+
+    /// Where to write; packed if it ends in .gz [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+
+    /// What the recording is called [default: after the file]
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+
+    #[command(flatten)]
+    daemon: DaemonArg,
 }
 
-/// Records until a signal comes or the session ends.
-pub(crate) fn record(runtime_dirs: &[PathBuf], order: &Order) -> anyhow::Result<()> {
-    // First the facts, then the board: what happens between is in the file.
-    let mut facts = FactClient::connect(runtime_dirs)?;
-    let slot = SLOT.as_nanos() as u64;
-    // Output is judged by slots of time, so they must begin as they did.
-    let began_ns = boot_time().as_nanos() / slot * slot;
-    let board = Client::connect(runtime_dirs)?.next()?.context("the monitor has just ended")?;
-    let row = session::find(&board.rows, order.session.as_deref())?;
-    let mut recorder = Recorder::new(row, began_ns);
-    let mut out = Out::create(order.file.as_deref())?;
-    let place = order.file.as_deref().map_or("standard output".into(), Path::to_string_lossy);
-    out.write(&recorder.header(order))?;
-    let is_stopped = stop_on_signal(&facts)?;
-    let (agent, pid, tty) = (&row.agent, row.pid, &row.tty);
-    say(&format!("recording {agent} {pid} on {tty} to {place}; Ctrl-C ends it"));
+const EXAMPLES: &str = "\
+Examples:
+  ebpf-ai-monitor record -o slow-tool.jsonl.gz    the only session there is
+  ebpf-ai-monitor record claude -o a.jsonl        until Ctrl-C or its exit
+  ebpf-ai-monitor record pts/4 | jq .ev
+  ebpf-ai-monitor replay slow-tool.jsonl.gz       what was seen, again
 
-    let mut count = 0_u64;
-    let mut is_over = false;
-    while !is_over && let Some(fact) = facts.next()? {
-        if let Some(line) = recorder.take(fact) {
-            out.write(&line)?;
-            count += 1;
-            is_over = line.event == Event::Exit;
+It holds times and kinds of events. In titles and notifications letters and
+digits are x, but for the words by which the agent's state is known; keys,
+output, projects and directories are not in it. Add lines like
+  {\"t\":0,\"ev\":\"truth\",\"until\":9000000000,\"state\":\"waiting\"}
+by hand, in nanoseconds, and `score` says how right the rules are.";
+
+impl RecordArgs {
+    /// What the recording is called, if that is known.
+    fn name(&self) -> Option<String> {
+        let of_file = || {
+            let name = self.output.as_ref()?.file_name()?.to_string_lossy();
+            name.split('.').next().filter(|name| !name.is_empty()).map(String::from)
+        };
+        self.name.clone().or_else(of_file)
+    }
+
+    /// Records until a signal comes or the session ends.
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        let dirs = self.daemon.runtime_dirs();
+        // First the facts, then the board: what happens between is in the file.
+        let mut facts = FactClient::connect(&dirs)?;
+        let slot = SLOT.as_nanos() as u64;
+        // Output is judged by slots of time, so they must begin as they did.
+        let began_ns = boot_time().as_nanos() / slot * slot;
+        let board = Client::board(&dirs)?;
+        let row = find_session(&board.rows, self.of.name())?;
+        let mut recorder = Recorder::new(row, began_ns);
+        let mut out = Out::create(self.output.as_deref())?;
+        let place = self.output.as_deref().map_or("standard output".into(), Path::to_string_lossy);
+        out.write(&recorder.header(self.name()))?;
+        let is_stopped = stop_on_signal(&facts)?;
+        let (agent, pid, tty) = (&row.agent, row.pid, &row.tty);
+        say(&format!("recording {agent} {pid} on {tty} to {place}; Ctrl-C ends it"));
+
+        let mut count = 0_u64;
+        let mut is_over = false;
+        while !is_over && let Some(fact) = facts.next()? {
+            if let Some(line) = recorder.take(fact) {
+                out.write(&line)?;
+                count += 1;
+                is_over = line.event == Event::Exit;
+            }
         }
+        let t = boot_time().as_nanos().saturating_sub(began_ns);
+        out.write(&EndLine { t, ev: EndWord::End })?;
+        out.finish()?;
+        say(&format!("recorded {count} facts in {:.1} s", Duration::from_nanos(t).as_secs_f64()));
+        if !is_over && !is_stopped.load(Ordering::Relaxed) {
+            bail!(
+                "the recording is cut off: the monitor has ended, or this did not keep up with it"
+            );
+        }
+        Ok(())
     }
-    let t = boot_time().as_nanos().saturating_sub(began_ns);
-    out.write(&EndLine { t, ev: EndWord::End })?;
-    out.finish()?;
-    say(&format!("recorded {count} facts in {:.1} s", Duration::from_nanos(t).as_secs_f64()));
-    if !is_over && !is_stopped.load(Ordering::Relaxed) {
-        bail!("the recording is cut off: the monitor has ended, or this did not keep up with it");
-    }
-    Ok(())
 }
 
 /// A person waits, and standard output may be the recording.
@@ -112,12 +151,7 @@ impl Recorder {
         }
     }
 
-    fn header(&self, order: &Order) -> Header {
-        let of_file = || {
-            let name = order.file.as_ref()?.file_name()?.to_string_lossy();
-            name.split('.').next().filter(|name| !name.is_empty()).map(String::from)
-        };
-        let name = order.name.clone().or_else(of_file);
+    fn header(&self, name: Option<String>) -> Header {
         Header {
             ev: HeaderWord::Header,
             format: FORMAT,
@@ -344,8 +378,8 @@ mod tests {
             began_ns: began.as_nanos(),
             transcripts: BTreeMap::new(),
         };
-        let order = Order { session: None, file: None, name: Some("story".to_owned()) };
-        let mut lines = vec![serde_json::to_string(&recorder.header(&order)).unwrap()];
+        let mut lines =
+            vec![serde_json::to_string(&recorder.header(Some("story".to_owned()))).unwrap()];
         let other = ProcessId { pid: process.pid, started_at: BootTime::from_nanos(77) };
         for (at, fact) in facts {
             for fact in [fact, &Fact::Output(other), &Fact::Gap { tty: 9, bytes: 1 }] {

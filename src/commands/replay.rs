@@ -1,25 +1,55 @@
 //! `replay`: what the boards would have shown during a recording.
 
 use std::io::{IsTerminal as _, Write as _, stderr, stdout};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use clap::Args;
 use ebpf_ai_monitor_agents::Agents;
 use ebpf_ai_monitor_core::{BootTime, Fact, Model, Profiles};
 
+use super::args::{FormatArg, OwnProfilesArg, ThresholdArg};
 use super::{Format, show};
-use crate::protocol::{BoardLine, ChangeLine, VERSION};
+use crate::protocol::{BoardLine, ChangeLine};
 use crate::sources::replay::{self, Recording};
 
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct ReplayArgs {
+    /// A recording, plain or gzip
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+
+    #[command(flatten)]
+    threshold: ThresholdArg,
+
+    #[command(flatten)]
+    format: FormatArg,
+
+    #[command(flatten)]
+    own: OwnProfilesArg,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  ebpf-ai-monitor replay slow-tool.jsonl.gz
+  ebpf-ai-monitor replay --threshold 3000 slow-tool.jsonl.gz
+  ebpf-ai-monitor replay --json a.jsonl | jq -c '[.at_ns, .from, .to]'
+
+One line for each change: the second of the recording at which it was known,
+the session, what it was and became, by what, and since when.";
+
+impl ReplayArgs {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        let agents = self.own.read_all()?;
+        replay(&self.file, &agents, self.threshold.duration(), self.format.format())
+    }
+}
+
 /// Prints a line for each change. Times are those of the recording.
-pub(crate) fn replay(
-    file: &Path,
-    agents: &Agents,
-    threshold: Duration,
-    format: Format,
-) -> anyhow::Result<()> {
+fn replay(file: &Path, agents: &Agents, threshold: Duration, format: Format) -> anyhow::Result<()> {
     let recording = replay::read(file, &profiles(agents, None))?;
-    let mut before = BoardLine { version: VERSION, at_ns: 0, rows: Vec::new() };
+    let mut before = BoardLine::empty();
     let mut out = stdout().lock();
     let mut written = Ok(());
     let mut progress = Progress::new(&recording);

@@ -6,13 +6,48 @@ use std::io::{Write as _, stdout};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::Args;
 use ebpf_ai_monitor_agents::Agents;
 use ebpf_ai_monitor_core::{BootTime, Model, Phase};
 use serde::Serialize;
 
 use super::Format;
+use super::args::{FormatArg, OwnProfilesArg, ThresholdArg};
 use super::replay::{live, profiles};
 use crate::sources::replay::{self, Recording, State, Truth};
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct ScoreArgs {
+    /// Recordings, plain or gzip
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+
+    #[command(flatten)]
+    threshold: ThresholdArg,
+
+    #[command(flatten)]
+    format: FormatArg,
+
+    #[command(flatten)]
+    own: OwnProfilesArg,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  ebpf-ai-monitor score tests/recordings/*.jsonl*
+  ebpf-ai-monitor score --json a.jsonl.gz | jq '.[-1].false_waits'
+
+Only what a recording's `truth` lines cover is scored: turns from 1 s, waits
+from 3.5 s. `false`: called waiting at work; `flips`: the other way round;
+`delay`: until a wait was shown; `resume`: until a turn was.";
+
+impl ScoreArgs {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        let agents = self.own.read_all()?;
+        score(&self.files, &agents, self.threshold.duration(), self.format.format())
+    }
+}
 
 /// How exactly the recordings know the truth.
 const SLACK: Duration = Duration::from_millis(200);
@@ -80,7 +115,7 @@ struct Shown {
 }
 
 /// Prints the score of each recording and of all together.
-pub(crate) fn score(
+fn score(
     files: &[PathBuf],
     agents: &Agents,
     threshold: Duration,

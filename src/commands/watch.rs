@@ -2,26 +2,46 @@
 //! line for each change.
 
 use std::io::{IsTerminal as _, Write as _, stdout};
-use std::path::PathBuf;
 
 use anyhow::bail;
+use clap::Args;
 
+use super::args::{DaemonArg, FormatArg};
 use super::{Format, show};
 use crate::client::Client;
-use crate::protocol::{BoardLine, ChangeLine, VERSION};
+use crate::protocol::{BoardLine, ChangeLine};
 use crate::tui;
 
-pub(crate) fn watch(runtime_dirs: &[PathBuf], format: Format) -> anyhow::Result<()> {
-    let client = Client::connect(runtime_dirs)?;
-    if format == Format::Text && stdout().is_terminal() {
-        tui::watch(client)
-    } else {
-        print_changes(client, format)
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct WatchArgs {
+    #[command(flatten)]
+    format: FormatArg,
+
+    #[command(flatten)]
+    daemon: DaemonArg,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  ebpf-ai-monitor watch                  a live view; q quits
+  ebpf-ai-monitor watch | cat            a line for each change
+  ebpf-ai-monitor watch --json | jq -c '[.agent, .from, .to]'";
+
+impl WatchArgs {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        let client = Client::connect(&self.daemon.runtime_dirs())?;
+        let format = self.format.format();
+        if format == Format::Text && stdout().is_terminal() {
+            tui::watch(client)
+        } else {
+            print_changes(client, format)
+        }
     }
 }
 
 fn print_changes(mut client: Client, format: Format) -> anyhow::Result<()> {
-    let mut before = BoardLine { version: VERSION, at_ns: 0, rows: Vec::new() };
+    let mut before = BoardLine::empty();
     while let Some(board) = client.next()? {
         for change in board.changes_since(&before) {
             let line = match format {
@@ -30,7 +50,7 @@ fn print_changes(mut client: Client, format: Format) -> anyhow::Result<()> {
             };
             writeln!(stdout(), "{line}")?;
         }
-        before = board;
+        before.clone_from(board);
     }
     bail!("the monitor has ended")
 }

@@ -168,7 +168,14 @@ impl FactLine {
             | Fact::Sequence { tty, .. }
             | Fact::Gap { tty, .. } => About::Terminal(*tty),
             Fact::Transcribed { .. } | Fact::Noted(_) => About::from(writer?),
-            Fact::Windows { .. } | Fact::Hopped(_) | Fact::BadgeRemoved(_) => return None,
+            Fact::Windows { .. }
+            | Fact::Hopped(_)
+            | Fact::BadgeRemoved(_)
+            | Fact::Seen(_)
+            | Fact::Muted { .. }
+            | Fact::Unmuted(_)
+            | Fact::Configured { .. }
+            | Fact::Lost(_) => return None,
         };
         Some(Self { at_ns: at.as_nanos(), about, event: Event::of(fact)? })
     }
@@ -212,7 +219,14 @@ impl Event {
                 transcript: transcript.clone(),
             },
             Fact::Exited(_) => Self::Exit,
-            Fact::Windows { .. } | Fact::Hopped(_) | Fact::BadgeRemoved(_) => return None,
+            Fact::Windows { .. }
+            | Fact::Hopped(_)
+            | Fact::BadgeRemoved(_)
+            | Fact::Seen(_)
+            | Fact::Muted { .. }
+            | Fact::Unmuted(_)
+            | Fact::Configured { .. }
+            | Fact::Lost(_) => return None,
         };
         Some(event)
     }

@@ -1,26 +1,27 @@
 //! The facts of sessions for whoever connects, masked: what `record` writes.
 //! While nobody listens nothing is done.
 
+use std::sync::Arc;
+
 use ebpf_ai_monitor_core::{Board, BootTime, Fact, Model, Note, Phase, ProcessId, Profiles, Row};
 
 use super::Handle;
-use super::line_socket::{First, LineSocket, Spot};
+use super::line_socket::{Host, LineSocket, ReaderId, Reply, Spot, Told};
 use super::mask::mask;
 use crate::protocol::{FactLine, Greeting, VERSION};
 use crate::runtime_dir::{self, RuntimeDir};
 
 #[derive(Debug)]
 pub(crate) struct Facts {
-    socket: LineSocket,
+    socket: LineSocket<Arc<str>>,
     profiles: Profiles,
 }
 
 impl Facts {
     pub(crate) fn open(runtime_dir: RuntimeDir, profiles: Profiles) -> anyhow::Result<Self> {
         let greeting = serde_json::to_string(&Greeting { version: VERSION })? + "\n";
-        let greeting = First::Greeting(greeting.into());
         let spot = Spot { runtime_dir, path_in: runtime_dir::facts };
-        let socket = LineSocket::open(spot, greeting)?;
+        let socket = LineSocket::open(spot, |_| Teller { greeting: greeting.into() })?;
         Ok(Self { socket, profiles })
     }
 
@@ -44,7 +45,27 @@ impl Facts {
         let profile = row.and_then(|row| self.profiles.get(&row.agent));
         let writer = row.map(|row| row.session.process);
         let Some(line) = FactLine::new(at, &mask(fact, profile), writer) else { return Ok(()) };
-        self.socket.tell(serde_json::to_string(&line)? + "\n")
+        self.socket.post().send((serde_json::to_string(&line)? + "\n").into())
+    }
+}
+
+struct Teller {
+    greeting: Arc<str>,
+}
+
+impl Host for Teller {
+    type News = Arc<str>;
+
+    fn greet(&mut self) -> Arc<str> {
+        Arc::clone(&self.greeting)
+    }
+
+    fn hear(&mut self, line: Arc<str>) -> Told {
+        Told::All(line)
+    }
+
+    fn answer(&mut self, _: ReaderId, _: &str) -> Reply {
+        Reply::Refuse
     }
 }
 
@@ -69,8 +90,16 @@ fn find_row<'a>(fact: &Fact, model: &Model, board: &'a Board) -> Option<&'a Row>
         | Fact::Input { tty, .. }
         | Fact::Sequence { tty, .. }
         | Fact::Gap { tty, .. } => on(*tty),
-        // Where it is shown is no session's own.
-        Fact::Windows { .. } | Fact::Hopped(_) | Fact::BadgeRemoved(_) => None,
+        // Where it is shown is no session's own, and what the person says is
+        // none of its facts.
+        Fact::Windows { .. }
+        | Fact::Hopped(_)
+        | Fact::BadgeRemoved(_)
+        | Fact::Seen(_)
+        | Fact::Muted { .. }
+        | Fact::Unmuted(_)
+        | Fact::Configured { .. }
+        | Fact::Lost(_) => None,
         Fact::Transcribed { transcript, .. } => of(model.writer(&transcript.name)?),
         Fact::Noted(Note { pid, .. }) => {
             // The model knows the note's process better, but two living ones

@@ -39,6 +39,11 @@ pub(crate) fn mask(fact: &Fact, profile: Option<&Profile>) -> Fact {
         | Fact::Windows { .. }
         | Fact::Hopped(_)
         | Fact::BadgeRemoved(_)
+        | Fact::Seen(_)
+        | Fact::Muted { .. }
+        | Fact::Unmuted(_)
+        | Fact::Configured { .. }
+        | Fact::Lost(_)
         | Fact::Exited(_) => fact.clone(),
     }
 }

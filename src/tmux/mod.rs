@@ -67,6 +67,20 @@ pub(crate) fn choose(
     ask(server, socket, &command).map(drop)
 }
 
+/// What a client shows, for [`show`]: `$1:@2.%3`.
+pub(crate) fn shown(server: Pid, socket: &Path, client: &str) -> anyhow::Result<String> {
+    let device = format!("/dev/{client}");
+    let target = "#{session_id}:#{window_id}.#{pane_id}";
+    let lines = ask(server, socket, &["display-message", "-p", "-c", &device, target])?;
+    lines.into_iter().next().filter(|line| line.starts_with('$')).context("tmux does not say")
+}
+
+/// Has a client show again what [`shown`] said of it.
+pub(crate) fn show(server: Pid, socket: &Path, client: &str, target: &str) -> anyhow::Result<()> {
+    let device = format!("/dev/{client}");
+    ask(server, socket, &["switch-client", "-c", &device, "-t", target]).map(drop)
+}
+
 /// `$1:@2.%3`: the client stays in its session if that has the pane's window.
 fn target_of(lists: &[String], pane: &str, client: Option<&str>) -> Option<String> {
     let fields = |kind: &'static str| {

@@ -39,7 +39,7 @@ pub(crate) fn watch(client: Client) -> anyhow::Result<()> {
 }
 
 fn show(terminal: &mut DefaultTerminal, news: &Receiver<News>) -> anyhow::Result<()> {
-    let mut board = BoardLine { version: 0, at_ns: 0, rows: Vec::new() };
+    let mut board = BoardLine::empty();
     loop {
         terminal.draw(|frame| view::draw(frame, &board))?;
         match news.recv_timeout(TICK) {
@@ -66,7 +66,7 @@ fn is_quit(event: &Event) -> bool {
 fn read_boards(mut client: Client, news: &Sender<News>) {
     loop {
         let item = match client.next() {
-            Ok(Some(board)) => News::Board(board),
+            Ok(Some(board)) => News::Board(board.clone()),
             Ok(None) => News::Ended(None),
             Err(error) => News::Ended(Some(error)),
         };

@@ -16,8 +16,8 @@ use super::{boot_time_ns, user::TestUser};
 #[derive(Debug)]
 pub struct Boards {
     stream: UnixStream,
-    lines: Receiver<(u64, Value)>,
-    last: Value,
+    boards: Receiver<(u64, Vec<Value>)>,
+    rows: Vec<Value>,
     /// When the last board was read.
     pub read_at_ns: u64,
 }
@@ -27,16 +27,18 @@ impl Boards {
         let path = user.home().join("runtime/ebpf-ai-monitor/socket");
         let stream = UnixStream::connect(path).context("cannot connect to the monitor")?;
         let reader = BufReader::new(stream.try_clone()?);
-        let (sender, lines) = sync_channel(4096);
+        let (sender, boards) = sync_channel(4096);
         thread::spawn(move || {
+            let mut rows = Vec::new();
             for line in reader.lines().map_while(Result::ok) {
-                let Ok(board) = serde_json::from_str(&line) else { return };
-                if sender.send((boot_time_ns(), board)).is_err() {
+                let Ok(line) = serde_json::from_str(&line) else { return };
+                update(&mut rows, &line);
+                if sender.send((boot_time_ns(), rows.clone())).is_err() {
                     return;
                 }
             }
         });
-        Ok(Self { stream, lines, last: Value::Null, read_at_ns: 0 })
+        Ok(Self { stream, boards, rows: Vec::new(), read_at_ns: 0 })
     }
 
     /// Waits for a board, beginning with the present one, with a row like this.
@@ -59,8 +61,8 @@ impl Boards {
     ) -> Result<()> {
         let until = Instant::now() + bound;
         loop {
-            while let Ok(line) = self.lines.try_recv() {
-                (self.read_at_ns, self.last) = line;
+            while let Ok(board) = self.boards.try_recv() {
+                (self.read_at_ns, self.rows) = board;
                 if are_they(self.rows()) {
                     return Ok(());
                 }
@@ -68,10 +70,10 @@ impl Boards {
             if are_they(self.rows()) {
                 return Ok(());
             }
-            match self.lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                Ok(line) => (self.read_at_ns, self.last) = line,
+            match self.boards.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(board) => (self.read_at_ns, self.rows) = board,
                 Err(RecvTimeoutError::Timeout) => {
-                    bail!("{what} did not come within {bound:?}: {:#}", self.last["rows"])
+                    bail!("{what} did not come within {bound:?}: {:#?}", self.rows)
                 }
                 Err(RecvTimeoutError::Disconnected) => bail!("the monitor is gone"),
             }
@@ -80,7 +82,23 @@ impl Boards {
 
     /// Of the last board that was read.
     pub fn rows(&self) -> &[Value] {
-        self.last["rows"].as_array().map_or(&[], Vec::as_slice)
+        &self.rows
+    }
+}
+
+/// A board is whole, an update tells of the rows that changed.
+fn update(rows: &mut Vec<Value>, line: &Value) {
+    let name = |row: &Value| ["pid", "started_at_ns", "tty_id"].map(|key| row[key].clone());
+    let list = |key: &str| line[key].as_array().cloned().unwrap_or_default();
+    if line["line"] == "board" {
+        rows.clear();
+    }
+    rows.retain(|row| list("gone").iter().all(|gone| name(gone) != name(row)));
+    for row in list("rows") {
+        match rows.iter_mut().find(|old| name(old) == name(&row)) {
+            Some(old) => *old = row,
+            None => rows.push(row),
+        }
     }
 }
 

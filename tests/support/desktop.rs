@@ -30,6 +30,9 @@ pub struct Shown {
     pub id: u64,
     pub pid: u64,
     pub is_focused: bool,
+    /// What its program calls itself, by Wayland or X11.
+    pub app: String,
+    pub title: String,
 }
 
 /// The user's own end with the user; this ends Sway and the bus before.
@@ -183,11 +186,11 @@ impl<'a> Desktop<'a> {
         Ok(format!("{} {ASKING}", example(self.user, "scripted_agent")?.display()))
     }
 
-    pub fn screenshot(&self, path: &Path) -> Result<()> {
+    /// What is to be seen in a part of the screen: `X,Y WIDTHxHEIGHT`; as PNG.
+    pub fn screenshot(&self, part: &str) -> Result<Vec<u8>> {
         let own = self.user.home().join("screenshot.png");
-        self.run("grim", &[&own.display().to_string()])?;
-        fs::copy(&own, path).with_context(|| format!("cannot write {}", path.display()))?;
-        Ok(())
+        self.run("grim", &["-g", part, &own.display().to_string()])?;
+        fs::read(&own).with_context(|| format!("cannot read {}", own.display()))
     }
 }
 
@@ -207,8 +210,15 @@ fn kill(child: &mut Option<Child>) -> Result<()> {
 
 fn collect(node: &Value, windows: &mut Vec<Shown>) {
     if let (Some(id), Some(pid)) = (node["id"].as_u64(), node["pid"].as_u64()) {
-        let is_focused = node["focused"] == true;
-        windows.push(Shown { id, pid, is_focused });
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let class = &node["window_properties"]["class"];
+        windows.push(Shown {
+            id,
+            pid,
+            is_focused: node["focused"] == true,
+            app: text(if node["app_id"].is_string() { &node["app_id"] } else { class }),
+            title: text(&node["name"]),
+        });
     }
     for list in ["nodes", "floating_nodes"] {
         node[list].as_array().into_iter().flatten().for_each(|child| collect(child, windows));

@@ -18,7 +18,7 @@ use tracing::{debug, warn};
 use self::bus::{Bus, BusItem, BusNews};
 use super::{Handle, Sink};
 use crate::protocol::RowLine;
-use crate::reach;
+use crate::reach::{Errand, Reach};
 use crate::runtime_dir::RuntimeDir;
 use crate::sources::boot_time;
 
@@ -49,16 +49,16 @@ impl From<BusNews> for News {
 
 impl Notify {
     pub(crate) fn start(
-        desktop: RuntimeDir,
+        desktop: &RuntimeDir,
         policy: AlertPolicy,
         profiles: Profiles,
+        reach: Reach,
     ) -> anyhow::Result<Self> {
         let (sender, news) = channel();
         let uid = rustix::process::geteuid().as_raw();
         let teller = Teller {
             runtime_dir: desktop.of_desktop(uid),
-            desktop,
-            uid,
+            reach,
             news: sender.clone(),
             alerts: Alerts::new(policy, profiles),
             board: Board::default(),
@@ -97,9 +97,8 @@ impl Sink for Notify {
 
 /// The thread that talks to the bus. It may wait for that; nobody waits for it.
 struct Teller {
-    desktop: RuntimeDir,
     runtime_dir: PathBuf,
-    uid: u32,
+    reach: Reach,
     news: Sender<News>,
     alerts: Alerts,
     board: Board,
@@ -193,9 +192,12 @@ impl Teller {
 
     fn go_to(&self, session: SessionId) {
         let Some(row) = self.board.row(session) else { return };
-        if let Err(error) = reach::go_to(&RowLine::from(row), &self.desktop, self.uid) {
-            warn!("cannot go to {} {}: {error:#}", row.agent, session.process.pid.0);
-        }
+        let who = format!("{} {}", row.agent, session.process.pid.0);
+        self.reach.send(Errand::GoTo(Box::new(RowLine::from(row))), move |arrival| {
+            if let Err(error) = arrival {
+                warn!("cannot go to {who}: {error:#}");
+            }
+        });
     }
 
     fn update(&mut self) {

@@ -101,6 +101,18 @@ impl Kernel {
         })
     }
 
+    /// What this kernel does not give, in sentences.
+    pub fn limits(&self, seen: Seen) -> Vec<String> {
+        let mut limits = Vec::new();
+        if !(seen.input && seen.sequence) {
+            limits.push("no evidence by escape sequences: that needs Linux 5.17".to_owned());
+        }
+        if !self.programs.has_timer() {
+            limits.push("no timer in the kernel, one in user space serves".to_owned());
+        }
+        limits
+    }
+
     /// Reports, until it fails or nobody listens.
     pub fn run(mut self, inbox: &SyncSender<Dated>) -> anyhow::Result<()> {
         self.scan(inbox)?;
@@ -129,6 +141,7 @@ impl Kernel {
             warn!("the ring was full: {} events were lost; looking anew", dropped - self.dropped);
             self.dropped = dropped;
             self.scan_at = None;
+            tell(inbox, now, Fact::Lost(dropped))?;
             self.scan(inbox)?;
         }
         Ok(())

@@ -15,7 +15,7 @@ use anyhow::{Context as _, bail};
 use ebpf_ai_monitor_core::{BootTime, ProcessId, Sequence, WaitKind};
 use rustix::fs::OFlags;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use tracing::{info, warn};
+use tracing::debug;
 
 use super::wire::What;
 use super::{Kernel, QuietTimer};
@@ -70,9 +70,6 @@ impl Kernel {
             }
         };
         self.see_exit(&mut child, &mut seen)?;
-        if !(seen.input && seen.sequence) {
-            info!("this kernel gives no evidence by escape sequences (it needs Linux 5.17)");
-        }
         if !(seen.exec && seen.wait && seen.output && seen.quiet && seen.exit) {
             bail!(
                 "the BPF programs are attached, but the kernel does not run all of them: {seen:?}. \
@@ -96,7 +93,7 @@ impl Kernel {
         if timer == QuietTimer::Kernel
             && let Err(error) = self.programs.attach_timer()
         {
-            warn!("no timer in the kernel, one in user space serves: {error:#}");
+            debug!("no timer in the kernel: {error:#}");
         }
         let mut last_output = None;
         let mut next_line = boot_time();

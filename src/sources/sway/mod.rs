@@ -118,11 +118,12 @@ impl Sway {
         // Events wait for hours.
         listener.set_read_timeout(None)?;
         // After the subscription: whatever changes since comes as an event.
-        let mut tree = Tree::read(&connect(path)?.get_tree().context("no tree")?);
+        let root = connect(path)?.get_tree().context("no tree")?;
+        let mut tree = Tree::read(&root, &proc::inner_terminals);
         while self.tell(&tree) {
             match events.next() {
                 None | Some(Ok(Event::Shutdown(_))) => break,
-                Some(Ok(event)) => tree.apply(&event, proc::newborn_terminal),
+                Some(Ok(event)) => tree.apply(boot_time(), &event, &proc::newborn_terminals),
                 Some(Err(swayipc::Error::Io(error))) => return Err(error.into()),
                 // A word that this library does not know yet.
                 Some(Err(error)) => debug!("sway: {error}"),
@@ -143,17 +144,27 @@ impl Sway {
     }
 }
 
-/// Runs a command of Sway's, such as `[con_id=7] focus`.
-pub(crate) fn run_command(desktop: &RuntimeDir, uid: u32, command: &str) -> anyhow::Result<()> {
+pub(crate) fn focus_window(desktop: &RuntimeDir, uid: u32, window: u64) -> anyhow::Result<()> {
+    let command = format!("[con_id={window}] focus");
+    for outcome in find(desktop, uid)?.run_command(&command).context("Sway does not answer")? {
+        outcome.with_context(|| format!("Sway refuses {command:?}"))?;
+    }
+    Ok(())
+}
+
+/// The window that has the keyboard; `None`: an empty workspace has it.
+pub(crate) fn focused_window(desktop: &RuntimeDir, uid: u32) -> anyhow::Result<Option<u64>> {
+    let tree = find(desktop, uid)?.get_tree().context("Sway does not answer")?;
+    Ok(tree::focused(&tree).map(|window| window.0))
+}
+
+/// A connection to the user's Sway.
+fn find(desktop: &RuntimeDir, uid: u32) -> anyhow::Result<Connection> {
     let desktop = desktop.of_desktop(uid);
     let sockets = sockets(&desktop, uid);
     ensure!(!sockets.is_empty(), "no Sway runs in {}", desktop.display());
     let mut connections = sockets.iter().map(|path| connect(path));
-    let mut connection = connections.find(Result::is_ok).context("no Sway listens")??;
-    for outcome in connection.run_command(command).context("Sway does not answer")? {
-        outcome.with_context(|| format!("Sway refuses {command:?}"))?;
-    }
-    Ok(())
+    connections.find(Result::is_ok).context("no Sway listens")?
 }
 
 /// The user's Sways, the youngest first: those that have gone may have left a

@@ -1,28 +1,15 @@
-//! The user's `config.toml`: what they want to be told of. People read of its
-//! keys in `docs/notifications.md`.
+//! What the person wants to be told of.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
 use ebpf_ai_monitor_core::{
     AlertPolicy, Choice, FocusRule, QuietHours, Repeat, TimeOfDay, Urgency,
 };
 use serde::{Deserialize, Deserializer};
 
+use super::{Milliseconds, Seconds};
 use crate::protocol::ReasonWord;
-
-/// One that is longer is none.
-const MAX_BYTES: u64 = 1 << 20;
-
-/// The whole file.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Config {
-    pub(crate) notifications: Notifications,
-}
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -66,45 +53,9 @@ enum UrgencyWord {
     Critical,
 }
 
-/// At most an hour.
-#[derive(Clone, Copy, Debug)]
-struct Milliseconds(Duration);
-
-/// At most a day.
-#[derive(Clone, Copy, Debug)]
-struct Seconds(Duration);
-
 /// `22:00-07:30`.
 #[derive(Clone, Copy, Debug)]
 struct Hours(QuietHours);
-
-impl Config {
-    /// What the file says; the defaults where there is none.
-    pub(crate) fn read(path: &Path) -> anyhow::Result<Self> {
-        let about = match fs::metadata(path) {
-            Ok(about) => about,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Ok(Self::default());
-            }
-            Err(error) => {
-                return Err(error).with_context(|| format!("cannot read {}", path.display()));
-            }
-        };
-        if !about.is_file() || about.len() > MAX_BYTES {
-            bail!("{} is no file, or larger than 1 MiB", path.display());
-        }
-        let text =
-            fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        toml::from_str(&text).map_err(|error| {
-            let at = error.span().map_or(0, |span| span.start).min(text.len());
-            let before = text.get(..at).unwrap_or_default();
-            let line = before.matches('\n').count() + 1;
-            let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-            let message = error.message().replace('\n', " ");
-            anyhow::anyhow!("{}:{line}:{column}: {message}", path.display())
-        })
-    }
-}
 
 impl From<Notifications> for AlertPolicy {
     fn from(wanted: Notifications) -> Self {
@@ -156,26 +107,6 @@ impl From<UrgencyWord> for Urgency {
     }
 }
 
-impl<'de> Deserialize<'de> for Milliseconds {
-    fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
-        Ok(Self(Duration::from_millis(up_to(value, 3_600_000)?)))
-    }
-}
-
-impl<'de> Deserialize<'de> for Seconds {
-    fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
-        Ok(Self(Duration::from_secs(up_to(value, 86_400)?)))
-    }
-}
-
-fn up_to<'de, D: Deserializer<'de>>(value: D, most: u64) -> Result<u64, D::Error> {
-    let number = u64::deserialize(value)?;
-    if number > most {
-        return Err(serde::de::Error::custom(format!("{number} is more than {most}")));
-    }
-    Ok(number)
-}
-
 impl<'de> Deserialize<'de> for Hours {
     fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
         let text = String::deserialize(value)?;
@@ -197,15 +128,9 @@ mod tests {
 
     use super::*;
 
-    fn read(text: &str) -> anyhow::Result<AlertPolicy> {
-        let folder = tempfile::tempdir()?;
-        let path = folder.path().join("config.toml");
-        fs::write(&path, text)?;
-        let config = Config::read(&path).map_err(|error| {
-            let folder = folder.path().display().to_string();
-            anyhow::anyhow!("{}", error.to_string().replace(&folder, ""))
-        })?;
-        Ok(config.notifications.into())
+    fn read(text: &str) -> AlertPolicy {
+        let config: crate::config::Config = toml::from_str(text).unwrap();
+        config.notifications.into()
     }
 
     #[test]
@@ -230,7 +155,7 @@ mod tests {
             [notifications.projects."acme/site"]
             sound = ""
         "#;
-        let policy = read(text).unwrap();
+        let policy = read(text);
         let time = |hour, minute| TimeOfDay::new(hour, minute, 0).unwrap();
         assert_eq!(policy.delay, Duration::from_millis(500));
         assert_eq!(policy.recheck, Duration::from_millis(100));
@@ -245,23 +170,6 @@ mod tests {
         assert_eq!(policy.reasons[&Reason::Interrupted].enabled, Some(false), "as by default");
         assert_eq!(policy.agents["codex"].enabled, Some(false));
         assert_eq!(policy.projects["acme/site"].sound.as_deref(), Some(""));
-        assert_eq!(read("").unwrap(), AlertPolicy::default());
-    }
-
-    #[test]
-    fn names_what_is_wrong_and_where() {
-        let table = [
-            ("[notifications]\ndelay = 5", "2:1: unknown field `delay`"),
-            ("[notifications]\ndelay_ms = -5", "2:12: invalid value"),
-            ("[notifications]\ndelay_ms = 3600001", "2:12: 3600001 is more than 3600000"),
-            ("[notifications]\nquiet_hours = [\"22-7\"]", "2:15: \"22-7\" is no time"),
-            ("[notifications]\nurgency = \"loud\"", "2:11: unknown variant `loud`"),
-            ("[notifications.reasons.tired]", "unknown variant `tired`"),
-            ("[notifications\n", "1:"),
-        ];
-        for (text, expected) in table {
-            let error = read(text).unwrap_err().to_string();
-            assert!(error.contains(expected) && error.contains("config.toml:"), "{text}: {error}");
-        }
+        assert_eq!(read(""), AlertPolicy::default());
     }
 }

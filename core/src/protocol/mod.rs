@@ -1,28 +1,78 @@
-//! What goes over the sockets and out of `--json`: one JSON object a line.
+//! What goes over the daemon's socket and out of `--json`: one JSON object a
+//! line.
+//!
+//! Who connects is told the whole board, then what changes. They may send
+//! requests, a [`Request`] a line, and each is answered with one
+//! [`Line::Answer`] before the next one is read.
 
-mod fact;
+mod name;
+mod request;
+mod status;
 
-use ebpf_ai_monitor_core::{
-    Board, BootTime, Phase, Piece, Place, Reason, Row, Says, Standing, Step,
-};
 use serde::{Deserialize, Serialize};
 
-pub use fact::{About, EntryWord, Event, FactLine, Greeting, Keys, Look, ModeWord, WaitWord};
+pub use name::{NameError, find_session, living};
+pub use request::{Answer, MuteScope, Request, Target};
+pub use status::{Counts, Health, StatusLine, TroubleLine};
+
+use crate::{
+    Board, BootTime, Mute, Phase, Pid, Piece, Place, ProcessId, Reason, Row, Says, SessionId,
+    Standing, Step,
+};
 
 /// Grows when a field changes its meaning or goes; not when one is added.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
-/// The whole board, sent at once to a new reader and again after each change.
+/// What the daemon sends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(tag = "line", rename_all = "kebab-case")]
+pub enum Line {
+    Board(BoardLine),
+    Update(UpdateLine),
+    Answer(Answer),
+}
+
+/// The whole board, which a new reader is sent at once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BoardLine {
     pub version: u32,
     /// When it was drawn: nanoseconds of `CLOCK_BOOTTIME`, as all times here.
     pub at_ns: u64,
     pub rows: Vec<RowLine>,
+    /// Events of the kernel that were lost since the daemon's start. A look at
+    /// everything follows each loss.
+    #[serde(default)]
+    pub lost_events: u64,
+}
+
+/// What changed on the board.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct UpdateLine {
+    pub at_ns: u64,
+    /// Sessions that are new or look different now, whole.
+    pub rows: Vec<RowLine>,
+    /// Sessions that are on the board no more.
+    pub gone: Vec<SessionLine>,
+    /// As in [`BoardLine`].
+    #[serde(default)]
+    pub lost_events: u64,
+}
+
+/// What names a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct SessionLine {
+    pub pid: u32,
+    pub started_at_ns: u64,
+    pub tty_id: u64,
 }
 
 /// One session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RowLine {
     pub pid: u32,
     /// With `pid`, names the process for ever.
@@ -72,10 +122,17 @@ pub struct RowLine {
     /// What it set going and still runs: direct children that are younger than
     /// its first prompt.
     pub background: u32,
+    /// Whether the person wants to hear nothing of it.
+    #[serde(default)]
+    pub muted: bool,
+    /// Until when; `null`: until they say otherwise.
+    #[serde(default)]
+    pub muted_until_ns: Option<u64>,
 }
 
 /// Where a session is shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum PlaceWord {
     /// In no window, or nobody knows where.
@@ -90,6 +147,7 @@ pub enum PlaceWord {
 
 /// What to choose in one multiplexer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct StepLine {
     /// The multiplexer's process.
     pub pid: u32,
@@ -104,6 +162,7 @@ pub struct StepLine {
 
 /// What one source says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PieceLine {
     /// 0 is the best.
     pub rank: u8,
@@ -118,6 +177,7 @@ pub struct PieceLine {
 
 /// What became of what a source says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum StandingWord {
     Decides,
@@ -130,6 +190,7 @@ pub enum StandingWord {
 
 /// One change of one session, as `watch --json` prints it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ChangeLine {
     /// When the daemon knew.
     pub at_ns: u64,
@@ -141,6 +202,7 @@ pub struct ChangeLine {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum PhaseWord {
     Unknown,
@@ -150,6 +212,7 @@ pub enum PhaseWord {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum ReasonWord {
     Done,
@@ -254,17 +317,37 @@ impl From<&Step> for StepLine {
 }
 
 impl BoardLine {
+    /// A board on which nothing is.
+    pub fn empty() -> Self {
+        Self { version: VERSION, at_ns: 0, rows: Vec::new(), lost_events: 0 }
+    }
+
     pub fn new(at: BootTime, board: &Board) -> Self {
         Self {
             version: VERSION,
             at_ns: at.as_nanos(),
             rows: board.rows.iter().map(RowLine::from).collect(),
+            lost_events: board.lost_events,
         }
+    }
+
+    /// Makes this the board that the update tells of.
+    pub fn update(&mut self, update: UpdateLine) {
+        let UpdateLine { at_ns, rows, gone, lost_events } = update;
+        (self.at_ns, self.lost_events) = (at_ns, lost_events);
+        self.rows.retain(|row| !gone.contains(&row.session()));
+        for row in rows {
+            match self.rows.iter_mut().find(|old| old.session() == row.session()) {
+                Some(old) => *old = row,
+                None => self.rows.push(row),
+            }
+        }
+        self.rows.sort_by_key(|row| (row.started_at_ns, row.pid, row.tty_id));
     }
 
     /// What changed since `before`, session by session, in the board's order.
     pub fn changes_since(&self, before: &Self) -> Vec<ChangeLine> {
-        let old = |row: &RowLine| before.rows.iter().find(|old| old.is_same_session(row));
+        let old = |row: &RowLine| before.rows.iter().find(|old| old.session() == row.session());
         let differs = |row: &&RowLine| {
             old(row).is_none_or(|old| (old.phase, old.reason) != (row.phase, row.reason))
         };
@@ -278,9 +361,55 @@ impl BoardLine {
     }
 }
 
+impl UpdateLine {
+    /// What makes `before` look like `after`; both are in the board's order.
+    pub fn between(at: BootTime, before: &Board, after: &Board) -> Self {
+        let (mut old, mut new) = (before.rows.iter().peekable(), after.rows.iter().peekable());
+        let mut update =
+            Self { at_ns: at.as_nanos(), lost_events: after.lost_events, ..Self::default() };
+        loop {
+            match (old.peek(), new.peek()) {
+                (None, None) => return update,
+                (Some(gone), new) if new.is_none_or(|new| gone.order() < new.order()) => {
+                    update.gone.push(SessionLine::from(gone.session));
+                    old.next();
+                }
+                (Some(same), Some(row)) if same.order() == row.order() => {
+                    if same != row {
+                        update.rows.push(RowLine::from(*row));
+                    }
+                    old.next();
+                    new.next();
+                }
+                (_, Some(row)) => {
+                    update.rows.push(RowLine::from(*row));
+                    new.next();
+                }
+                (Some(_), None) => unreachable!("what is left of the old board is gone"),
+            }
+        }
+    }
+}
+
+impl From<SessionId> for SessionLine {
+    fn from(session: SessionId) -> Self {
+        let SessionId { process, tty } = session;
+        Self { pid: process.pid.0, started_at_ns: process.started_at.as_nanos(), tty_id: tty }
+    }
+}
+
+impl From<SessionLine> for SessionId {
+    fn from(line: SessionLine) -> Self {
+        let SessionLine { pid, started_at_ns, tty_id } = line;
+        let process = ProcessId { pid: Pid(pid), started_at: BootTime::from_nanos(started_at_ns) };
+        Self { process, tty: tty_id }
+    }
+}
+
 impl RowLine {
-    pub fn is_same_session(&self, other: &Self) -> bool {
-        (self.pid, self.started_at_ns, &self.tty) == (other.pid, other.started_at_ns, &other.tty)
+    pub fn session(&self) -> SessionLine {
+        let Self { pid, started_at_ns, tty_id, .. } = *self;
+        SessionLine { pid, started_at_ns, tty_id }
     }
 }
 
@@ -319,6 +448,11 @@ impl From<&Row> for RowLine {
             attention_since_ns: row.attention_since.map(BootTime::as_nanos),
             turns: row.turns,
             background: row.background,
+            muted: row.mute.is_some(),
+            muted_until_ns: match row.mute {
+                Some(Mute::Until(until)) => Some(until.as_nanos()),
+                Some(Mute::ForGood) | None => None,
+            },
         }
     }
 }

@@ -1,14 +1,30 @@
 //! Which session a person means.
 
-use anyhow::bail;
+use std::fmt;
 
-use super::show;
-use crate::protocol::{PhaseWord, RowLine};
+use super::{PhaseWord, RowLine};
+
+/// Why no session is meant, with those that might have been.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NameError(String);
+
+impl fmt::Display for NameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for NameError {}
+
+/// Sessions that have not exited.
+pub fn living(rows: &[RowLine]) -> impl Iterator<Item = &RowLine> {
+    rows.iter().filter(|row| row.phase != PhaseWord::Exited)
+}
 
 /// `name` is a pid, a terminal as in `ps`, or an agent of which only one runs;
 /// without a name there must be one session only.
-pub(super) fn find<'a>(rows: &'a [RowLine], name: Option<&str>) -> anyhow::Result<&'a RowLine> {
-    let living: Vec<&RowLine> = rows.iter().filter(|row| row.phase != PhaseWord::Exited).collect();
+pub fn find_session<'a>(rows: &'a [RowLine], name: Option<&str>) -> Result<&'a RowLine, NameError> {
+    let living: Vec<&RowLine> = living(rows).collect();
     let is_meant = |row: &RowLine| {
         name.is_none_or(|name| {
             row.pid.to_string() == name
@@ -17,21 +33,22 @@ pub(super) fn find<'a>(rows: &'a [RowLine], name: Option<&str>) -> anyhow::Resul
         })
     };
     let meant: Vec<&RowLine> = living.iter().copied().filter(|row| is_meant(row)).collect();
-    match (meant.as_slice(), name) {
-        ([only], _) => Ok(only),
-        _ if living.is_empty() => bail!("no agent runs in a terminal"),
+    let problem = match (meant.as_slice(), name) {
+        ([only], _) => return Ok(only),
+        _ if living.is_empty() => "no agent runs in a terminal".to_owned(),
         ([], Some(name)) => {
-            bail!("no session is called {name:?}; name one by PID or TTY: {}", list(&living))
+            format!("no session is called {name:?}; name one by PID or TTY: {}", list(&living))
         }
         (several, _) => {
-            bail!("there are {}; name one by PID or TTY: {}", several.len(), list(several))
+            format!("there are {}; name one by PID or TTY: {}", several.len(), list(several))
         }
-    }
+    };
+    Err(NameError(problem))
 }
 
 fn list(rows: &[&RowLine]) -> String {
     let name = |row: &&RowLine| {
-        let project = show::harmless(&row.project);
+        let project: String = row.project.chars().filter(|char| !char.is_control()).collect();
         format!("{} {} {} {project}", row.pid, row.tty, row.agent).trim_end().to_owned()
     };
     rows.iter().map(name).collect::<Vec<_>>().join("; ")
@@ -65,6 +82,8 @@ mod tests {
             attention_since_ns: None,
             turns: 0,
             background: 0,
+            muted: false,
+            muted_until_ns: None,
         }
     }
 
@@ -88,11 +107,12 @@ mod tests {
             (None, Err(format!("there are 3; name one by PID or TTY: {all}"))),
         ];
         for (name, expected) in table {
-            let found = find(&rows, name).map(|row| row.pid).map_err(|error| error.to_string());
+            let found =
+                find_session(&rows, name).map(|row| row.pid).map_err(|error| error.to_string());
             assert_eq!(found, expected, "{name:?}");
         }
-        assert_eq!(find(&rows[..1], None).unwrap().pid, 10);
-        let error = find(&rows[3..], None).unwrap_err().to_string();
+        assert_eq!(find_session(&rows[..1], None).unwrap().pid, 10);
+        let error = find_session(&rows[3..], None).unwrap_err().to_string();
         assert_eq!(error, "no agent runs in a terminal");
     }
 }
