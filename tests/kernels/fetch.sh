@@ -1,6 +1,7 @@
 #!/bin/bash
-# Fetches Debian's kernels as DIR/NAME/vmlinuz, from the mirror that this
-# machine's own apt sources name. One that is younger than a week is kept.
+# Fetches Debian's kernels as DIR/NAME/vmlinuz, and root file systems to go with
+# them, from the mirror that this machine's own apt sources name. What is younger
+# than a week is kept. As root.
 # A kernel that is not had is told of, and is no error here: the matrix says
 # which ones must be there.
 # usage: fetch.sh DIR
@@ -74,19 +75,58 @@ fetch() {
     dpkg-deb --field ./*.deb Package | sed 's/^linux-[a-z]*-//' >"$4/release"
 }
 
+# The root file systems are of this machine's release: what is built here runs
+# there. That of the other processor is what its programs are linked with, too.
+trees='
+root-amd64  extract  amd64  busybox-static,bash,passwd,util-linux,libelf1,zlib1g,libgcc-s1
+root-arm64  extract  arm64  busybox-static,bash,passwd,util-linux,libelf-dev,zlib1g-dev,libgcc-s1
+root-host   minbase  amd64  systemd-sysv,dbus,dbus-user-session,libpam-systemd,libelf1,zlib1g,procps,sway,foot,tmux,fonts-dejavu-core
+'
+
+# make_tree VARIANT ARCH PACKAGES WORK INTO: as INTO and as INTO.cpio.
+make_tree() {
+    set -e
+    write_apt_config "$4" "$(. /etc/os-release && echo "$VERSION_CODENAME")" "$2"
+    local file
+    for file in doc locale man info; do
+        echo "path-exclude=/usr/share/$file/*"
+    done >"$4/dpkg.cfg"
+    mmdebstrap --quiet --variant="$1" --architectures="$2" --include="$3" --dpkgopt="$4/dpkg.cfg" \
+        --customize-hook='[[ ! -x "$1/usr/sbin/chpasswd" || ! -f "$1/etc/passwd" ]] ||
+            chroot "$1" useradd --create-home --shell /bin/bash alice' \
+        - "$4/tree" "$4/sources.list"
+    (cd "$4/tree" && find . -mindepth 1 -print0 |
+        cpio --create --null --format=newc --quiet) >"$4/cpio"
+    rm -rf "$5"
+    mv "$4/tree" "$5"
+    mv "$4/cpio" "$5.cpio"
+}
+
 dir=$(realpath "${1:?usage: fetch.sh DIR}")
 work=$(mktemp -d)
+# What installs packages in there looks as somebody else.
+chmod 755 "$work"
 trap 'rm -r "$work"' EXIT
+# In a condition `set -e` would not hold: so each is a command of its own.
+export -f fetch make_tree needed_by write_apt_config repositories
+
+is_new() {
+    [[ -n $(find "$1" -mtime -7 2>/dev/null) ]]
+}
+
 while read -r name suite arch; do
-    if [[ -z $name || -n $(find "$dir/$name/vmlinuz" -mtime -7 2>/dev/null) ]]; then
-        continue
-    fi
-    # As a command of its own: in a condition `set -e` would not hold.
-    export -f fetch needed_by write_apt_config repositories
-    if bash -c 'fetch "$@"' fetch "$suite" "$arch" "$work/$name" "$dir/$name"; then
+    if [[ -z $name ]] || is_new "$dir/$name/vmlinuz"; then continue; fi
+    if bash -c 'fetch "$@"' fetch "$suite" "$arch" "$work/$name" "$dir/$name" </dev/null; then
         echo "kernel $name: $(<"$dir/$name/release")"
     else
         echo "kernel $name: $suite has none for $arch, or it cannot be fetched" >&2
     fi
     rm -rf "${work:?}/$name"
 done <<<"$kernels"
+
+while read -r name variant arch packages; do
+    if [[ -z $name ]] || is_new "$dir/$name.cpio"; then continue; fi
+    bash -c 'make_tree "$@"' make_tree "$variant" "$arch" "$packages" "$work/$name" "$dir/$name" </dev/null
+    echo "$name: $(du --summarize --human-readable "$dir/$name.cpio" | cut -f 1)"
+    rm -rf "${work:?}/$name"
+done <<<"$trees"

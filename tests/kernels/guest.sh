@@ -10,6 +10,7 @@ export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root EMULATED=1 CI=true
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t tracefs trace /sys/kernel/tracing
+mount -t securityfs security /sys/kernel/security
 mount -t bpf bpf /sys/fs/bpf
 mkdir -p /dev/pts
 mount -t devpts -o gid=5,mode=620,ptmxmode=666 devpts /dev/pts

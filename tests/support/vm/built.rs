@@ -21,20 +21,14 @@ impl Built {
     /// `sysroot` holds the guest's libraries, and their headers where it is
     /// another processor's.
     pub fn new(arch: Arch, sysroot: &Path) -> Result<Self> {
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["test", "--no-run", "--examples", "--test", "kernel", "--test", "daemon"]);
-        cargo.arg("--message-format=json-render-diagnostics");
-        if arch == Arch::Arm {
-            cross(&mut cargo, sysroot);
-        }
-        let output = cargo.stderr(Stdio::inherit()).output().context("cannot start cargo")?;
-        ensure!(output.status.success(), "cannot build the tests for {}", arch.debian());
-        let text = String::from_utf8(output.stdout)?;
-        let programs: Vec<PathBuf> = text.lines().filter_map(executable).collect();
+        let mut programs = cargo(arch, sysroot, &["build", "--bins", "--examples"])?;
+        let tests = ["test", "--no-run", "--test", "kernel", "--test", "daemon"];
+        programs.extend(cargo(arch, sysroot, &tests)?);
         let find = |name: &str| {
             let is_it = |path: &&PathBuf| {
                 let file = path.file_name().and_then(|file| file.to_str()).unwrap_or_default();
-                file == name || file.starts_with(&format!("{name}-")) && !name.contains('-')
+                // Of tests a hash follows.
+                file.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
             };
             programs.iter().find(is_it).cloned().with_context(|| format!("cargo built no {name}"))
         };
@@ -42,6 +36,18 @@ impl Built {
             (find("ebpf-ai-monitor")?, find("kernel")?, find("daemon")?);
         Ok(Self { programs, monitor, kernel_test, daemon_test })
     }
+}
+
+/// The programs that it built.
+fn cargo(arch: Arch, sysroot: &Path, arguments: &[&str]) -> Result<Vec<PathBuf>> {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(arguments).arg("--message-format=json-render-diagnostics");
+    if arch == Arch::Arm {
+        cross(&mut cargo, sysroot);
+    }
+    let output = cargo.stderr(Stdio::inherit()).output().context("cannot start cargo")?;
+    ensure!(output.status.success(), "cannot build the tests for {}", arch.debian());
+    Ok(String::from_utf8(output.stdout)?.lines().filter_map(executable).collect())
 }
 
 /// The program that a line of cargo's tells of.

@@ -169,6 +169,12 @@ impl Root {
         Ok(place)
     }
 
+    pub fn add_file(&self, path: &str, from: &Path) -> Result<()> {
+        let place = self.place(path.as_ref())?;
+        fs::copy(from, place).with_context(|| format!("cannot copy {}", from.display()))?;
+        Ok(())
+    }
+
     /// A program, where it lies here too, without what only debuggers need.
     pub fn add_program(&self, program: &Path, arch: Arch) -> Result<()> {
         let strip = match arch {
@@ -186,17 +192,15 @@ impl Root {
         Ok(fs::set_permissions(place, fs::Permissions::from_mode(0o755))?)
     }
 
+    /// Packs it the way the kernel takes it, all of it root's.
     pub fn pack(&self, archive: &Path) -> Result<()> {
-        pack(self.0.path(), archive)
+        let script = "cd \"$1\" && find . -mindepth 1 -print0 | \
+             cpio --create --null --format=newc --owner=0:0 --quiet >\"$2\"";
+        let arguments: [&OsStr; 3] = ["pack".as_ref(), self.0.path().as_ref(), archive.as_ref()];
+        run(Command::new("bash").args(["-o", "pipefail", "-c", script]).args(arguments))
     }
 }
 
-/// Packs a folder the way the kernel takes it; who owns the files is kept.
-pub fn pack(folder: &Path, archive: &Path) -> Result<()> {
-    let script = "cd \"$1\" && find . -print0 | cpio --create --null --format=newc --quiet >\"$2\"";
-    let arguments: [&OsStr; 3] = ["pack".as_ref(), folder.as_ref(), archive.as_ref()];
-    run(Command::new("bash").args(["-o", "pipefail", "-c", script]).args(arguments))
-}
 
 fn run(command: &mut Command) -> Result<()> {
     let status = command.status().with_context(|| format!("cannot start {command:?}"))?;
