@@ -152,7 +152,7 @@ struct Guest {
 impl Guest {
     fn build(arch: Arch, kernels: &Path, folder: &Path) -> Result<Self> {
         let tree = kernels.join(format!("root-{}.cpio", arch.debian()));
-        ensure!(tree.exists(), "there is no {}: run make setup-kernels", tree.display());
+        ensure!(tree.exists(), "there is no {}: make test-kernels fetches it", tree.display());
         let built = Built::new(arch, &tree.with_extension(""))?;
         let programs = Root::new()?;
         for program in &built.programs {

@@ -102,7 +102,8 @@ make_tree() {
     mv "$4/cpio" "$5.cpio"
 }
 
-dir=$(realpath "${1:?usage: fetch.sh DIR}")
+mkdir -p "${1:?usage: fetch.sh DIR}"
+dir=$(realpath "$1")
 work=$(mktemp -d)
 # What installs packages in there looks as somebody else.
 chmod 755 "$work"
