@@ -256,7 +256,7 @@ fn swaps_in_mid_write_change_nothing_elsewhere() -> Result<()> {
     let user = TestUser::create()?;
     let victim = user.make_folder("victim")?;
     user.write("victim/secret", "untouched")?;
-    let scene = Scene::start(&user, binary())?;
+    let mut scene = Scene::start(&user, binary())?;
     let program = support::pty::example(&user, "scripted_agent")?.display().to_string();
     let options = ["--explicit", "--turns=80", "--work=150", "--wait=150"];
     let words: Vec<&str> = std::iter::once(program.as_str()).chain(options).collect();
@@ -274,9 +274,8 @@ fn swaps_in_mid_write_change_nothing_elsewhere() -> Result<()> {
     let names = fs::read_dir(&victim)?.flatten().map(|entry| entry.file_name());
     ensure!(names.eq(["secret"]), "something was written elsewhere");
     ensure!(fs::read_to_string(victim.join("secret"))? == "untouched");
-    let (window, _) = { scene }.open("foot", &[])?;
-    let badge = user.home().join(format!("runtime/i3pm-badges/{}.json", window.id));
-    wait_until("it goes on", BOUND, || read(&badge).is_ok())
+    let (window, _) = scene.open("foot", &[])?;
+    wait_for(&scene, window.id, "it goes on", |it| it.state == "stopped").map(drop)
 }
 
 #[test]

@@ -43,7 +43,7 @@ pub struct Hop {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HopKind {
-    /// tmux, screen, zellij: it lives on its own, whoever started it.
+    /// tmux, screen: it lives on its own, whoever started it.
     Multiplexer,
     /// `script`, `expect`: it runs inside what it shows itself on.
     Wrapper,
