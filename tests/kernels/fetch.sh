@@ -86,15 +86,18 @@ root-host   minbase  amd64  systemd-sysv,dbus,dbus-user-session,libpam-systemd,l
 # make_tree VARIANT ARCH PACKAGES WORK INTO: as INTO and as INTO.cpio.
 make_tree() {
     set -e
-    write_apt_config "$4" "$(. /etc/os-release && echo "$VERSION_CODENAME")" "$2"
-    local file
+    local suite file
+    suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
+    write_apt_config "$4" "$suite" "$2"
     for file in doc locale man info; do
         echo "path-exclude=/usr/share/$file/*"
     done >"$4/dpkg.cfg"
+    local user=()
+    if [[ $1 != extract ]]; then
+        user=(--customize-hook='chroot "$1" useradd --create-home --shell /bin/bash alice')
+    fi
     mmdebstrap --quiet --variant="$1" --architectures="$2" --include="$3" --dpkgopt="$4/dpkg.cfg" \
-        --customize-hook='[[ ! -x "$1/usr/sbin/chpasswd" || ! -f "$1/etc/passwd" ]] ||
-            chroot "$1" useradd --create-home --shell /bin/bash alice' \
-        - "$4/tree" "$4/sources.list"
+        "${user[@]}" "$suite" "$4/tree" "$4/sources.list"
     (cd "$4/tree" && find . -mindepth 1 -print0 |
         cpio --create --null --format=newc --quiet) >"$4/cpio"
     rm -rf "$5"
