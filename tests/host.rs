@@ -30,7 +30,6 @@ exec foot --log-no-syslog tmux new-session \
 ";
 
 const FILES: &[(&str, &str)] = &[
-    ("/check.sh", include_str!("host/check.sh")),
     ("/etc/profile.d/desktop.sh", PROFILE),
     ("/etc/desktop", DESKTOP),
     ("/etc/machine-id", "0123456789abcdef0123456789abcdef\n"),
@@ -60,8 +59,9 @@ fn the_package_serves_a_host_through_restart_and_crash() -> Result<()> {
     root.add_file("/package.deb", &package)?;
     // Under a name that the service watches unless it is told otherwise.
     root.add_file("/usr/bin/codex", &built.join("examples/scripted_agent"))?;
+    root.add_script("/check.sh", include_str!("host/check.sh"))?;
     for (path, text) in FILES {
-        root.add_script(path, text)?;
+        root.add_text(path, text)?;
     }
     root.pack(&archive)?;
     let machine = Machine {
@@ -73,8 +73,7 @@ fn the_package_serves_a_host_through_restart_and_crash() -> Result<()> {
         memory_mb: MEMORY_MB,
         patience: PATIENCE,
     };
-    let outcome = machine.run()?;
-    outcome.lines.iter().for_each(|line| report(&format!("    {line}")));
+    let outcome = machine.run(|line| report(&format!("    {line}")))?;
     report(&format!("host: {} s", outcome.took.as_secs()));
     ensure!(outcome.code == Some(0), "ended with {:?}", outcome.code);
     Ok(())

@@ -175,7 +175,7 @@ impl Case {
             Expected::Refuses(_) => String::new(),
         };
         let start = format!("start {}", guest.built.monitor.display());
-        root.add_script("/case.sh", &format!("{} && {start}{tests}\n", self.prepare))?;
+        root.add_text("/case.sh", &format!("{} && {start}{tests}\n", self.prepare))?;
         root.pack(&archive)?;
         let mut archives: Vec<&Path> = guest.archives.iter().map(PathBuf::as_path).collect();
         archives.push(&archive);
@@ -187,7 +187,7 @@ impl Case {
             memory_mb: MEMORY_MB,
             patience: PATIENCE,
         };
-        machine.run()
+        machine.run(|_| ())
     }
 
     /// In a few words what came, or what is wrong with it.

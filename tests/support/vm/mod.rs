@@ -7,6 +7,7 @@ pub mod built;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, Read};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -78,8 +79,9 @@ pub struct Outcome {
 }
 
 impl Machine<'_> {
-    /// Until its end, or until the patience is over.
-    pub fn run(&self) -> Result<Outcome> {
+    /// Until its end, or until the patience is over. Each line is handed on at
+    /// once, too.
+    pub fn run(&self, hear: impl FnMut(&str)) -> Result<Outcome> {
         let folder = TempDir::new()?;
         let initrd = folder.path().join("initrd");
         let mut all = File::create(&initrd)?;
@@ -98,12 +100,16 @@ impl Machine<'_> {
         let started = Instant::now();
         let mut running = Running::start(&mut qemu)?;
         let console = lines_of(running.0.stdout.take().context("there is a pipe")?);
-        let (lines, code) = follow(&console, started + self.patience);
+        let (lines, code) = follow(&console, started + self.patience, hear);
         Ok(Outcome { lines, code, took: started.elapsed() })
     }
 }
 
-fn follow(console: &Receiver<String>, end: Instant) -> (Vec<String>, Option<i32>) {
+fn follow(
+    console: &Receiver<String>,
+    end: Instant,
+    mut hear: impl FnMut(&str),
+) -> (Vec<String>, Option<i32>) {
     let mut lines = Vec::new();
     loop {
         match console.recv_timeout(end.saturating_duration_since(Instant::now())) {
@@ -111,6 +117,7 @@ fn follow(console: &Receiver<String>, end: Instant) -> (Vec<String>, Option<i32>
                 if let Some(code) = line.strip_prefix(END) {
                     return (lines, code.parse().ok());
                 }
+                hear(&line);
                 lines.push(line);
             }
             Err(RecvTimeoutError::Timeout) => {
@@ -186,10 +193,15 @@ impl Root {
     }
 
     pub fn add_script(&self, path: &str, text: &str) -> Result<()> {
-        use std::os::unix::fs::PermissionsExt as _;
+        self.add_text(path, text)?;
+        let place = self.place(path.as_ref())?;
+        Ok(fs::set_permissions(place, fs::Permissions::from_mode(0o755))?)
+    }
+
+    pub fn add_text(&self, path: &str, text: &str) -> Result<()> {
         let place = self.place(path.as_ref())?;
         fs::write(&place, text)?;
-        Ok(fs::set_permissions(place, fs::Permissions::from_mode(0o755))?)
+        Ok(fs::set_permissions(place, fs::Permissions::from_mode(0o644))?)
     }
 
     /// Packs it the way the kernel takes it, all of it root's.
