@@ -246,8 +246,10 @@ fn every_kernel_ends_as_the_table_says() -> Result<()> {
 
     let left = Mutex::new(cases.into_iter().collect::<VecDeque<_>>());
     let wrong = Mutex::new(Vec::new());
+    // By a function, so that the lock is not held through the loop's body.
+    let next = || lock(&left).pop_front();
     let work = || {
-        while let Some(case) = lock(&left).pop_front() {
+        while let Some(case) = next() {
             let guest = match (case.arch, &arm) {
                 (Arch::X86, _) => Ok(&x86),
                 (Arch::Arm, Some(Ok(arm))) => Ok(arm),
