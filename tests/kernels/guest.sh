@@ -18,6 +18,8 @@ chmod 1777 /tmp /var/tmp
 ip link set lo up
 echo 'root:x:0:0:root:/root:/bin/bash' >/etc/passwd
 echo 'root:x:0:' >/etc/group
+# A group for each user, as everywhere.
+echo 'USERGROUPS_ENAB yes' >/etc/login.defs
 echo "Linux $(uname -r), up for $(cut -d ' ' -f 1 /proc/uptime) s"
 
 # Starts the monitor of this path and ends it once it is ready. Each line of its
