@@ -11,15 +11,22 @@ badges=/run/user/$uid/i3pm-badges
 failures=0
 
 finish() {
-    if ((failures)); then
-        systemctl --no-pager --full status "$unit"
-        journalctl --no-pager --boot --lines 60
-        cat /home/alice/*.log
-        ls -la "$badges"
-    fi
     echo "EXIT=$((failures > 0))"
     systemctl --no-block --force --force poweroff
     exit
+}
+
+# What a person needs to see why.
+tell_all() {
+    journalctl --no-pager --boot --unit "$unit" --lines 20
+    as_alice ebpf-ai-monitor doctor
+    as_alice ebpf-ai-monitor list --json
+    ls -laR "/run/user/$uid"
+    tail -n 20 /home/alice/*.log
+}
+
+as_alice() {
+    runuser -u alice -- env XDG_RUNTIME_DIR="/run/user/$uid" "$@"
 }
 
 # step WHAT COMMAND...: within a minute, asked again and again.
@@ -30,6 +37,7 @@ step() {
         if ((SECONDS - begun > 60)); then
             echo "failed: $what"
             cat /tmp/said
+            tell_all
             failures=$((failures + 1))
             return
         fi
@@ -90,8 +98,7 @@ has_no_badge() {
 }
 
 lists_the_waiting_agent() {
-    runuser -u alice -- env XDG_RUNTIME_DIR="/run/user/$uid" ebpf-ai-monitor list --json >/tmp/list &&
-        cat /tmp/list && grep -q '"phase": *"waiting"' /tmp/list
+    as_alice ebpf-ai-monitor list --json | tee /dev/stderr | grep -q '"phase": *"waiting"'
 }
 
 runs_anew() {
