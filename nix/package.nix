@@ -23,6 +23,8 @@ rustPlatform.buildRustPackage {
       ../benches
       ../bpf
       ../core
+      ../docs/config.toml
+      ../docs/profiles.md
       ../examples
       ../src
       ../tests

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -29,6 +30,15 @@ pub(crate) fn command(pid: Pid, comm: String) -> Command {
         exe: exe.as_deref().and_then(base_name).unwrap_or_default(),
         argv: argv.collect(),
     }
+}
+
+/// All processes of a user that /proc shows.
+pub(crate) fn of_user(uid: u32) -> impl Iterator<Item = Pid> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(move |entry| {
+        let pid = entry.file_name().to_str()?.parse().ok()?;
+        (entry.metadata().ok()?.uid() == uid).then_some(Pid(pid))
+    })
 }
 
 /// The parent, its parent and so on up to init, nearest first.

@@ -272,7 +272,7 @@ fn check<'a>(
         }
         says.is_some_and(|says| is_so(told.case, says))
     };
-    // Each is looked at, also after one that is not as it should be.
+    // Each is looked at, whatever the others say.
     let are_so =
         |rows: &[Value]| told.iter().filter(|told| !is_as_it_should(rows, told)).count() == 0;
     let outcome = scene.boards.wait_for_rows("every case", ALL, are_so);

@@ -115,6 +115,8 @@ fn every_command_has_a_page_that_man_shows_without_complaint() -> Result<()> {
     let mut wanted: BTreeSet<_> =
         commands()?.iter().map(|name| format!("ebpf-ai-monitor-{name}.1")).collect();
     wanted.insert("ebpf-ai-monitor.1".to_owned());
+    // Those that have commands of their own have more.
+    found.retain(|page| page.matches('-').count() <= 3);
     assert_eq!(found, wanted);
     Ok(())
 }

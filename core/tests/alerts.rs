@@ -106,7 +106,7 @@ impl Story {
 
     fn update(&mut self) {
         let board = self.teller.board();
-        self.witness.see(board.rows.iter().find(|row| row.session.process == codex_id()));
+        self.witness.see(board.iter().find(|row| row.session.process == codex_id()));
         let changes = self.alerts.update(at(self.now), self.clock, &board);
         changes.iter().for_each(|change| self.witness.hear(change, self.repeat));
         self.changes.extend(changes.into_iter().map(|change| (self.now, change)));
@@ -153,7 +153,7 @@ impl Story {
 
     /// The alert that stands, if one does.
     fn take_away(&mut self, by: ClosedBy) {
-        for row in self.teller.board().rows {
+        for row in self.teller.board().iter() {
             self.alerts.closed(row.session, by);
         }
         self.witness.stands = false;

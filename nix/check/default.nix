@@ -1,5 +1,6 @@
 # Evaluates the module, the package and the flake against the stand-in:
-# `failures` is empty if all is well, `unit` is the text of the service.
+# `failures` is empty if all is well, `unit` is the text of the service,
+# `source` what the package is built from.
 let
   standIn = import ./stand-in.nix;
   inherit (standIn) lib evaluate;
@@ -262,6 +263,7 @@ let
 in
 {
   inherit unit;
+  source = map toString package.src.fileset;
   passed = filter (name: cases.${name}) (attrNames cases);
   failures = filter (name: !cases.${name}) (attrNames cases);
 }

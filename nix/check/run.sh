@@ -28,6 +28,17 @@ evaluate() {
     nix-instantiate --eval --strict --json --store dummy:// nix/check --attr "$1"
 }
 
+# Each file that Rust code takes in when it is compiled must be in the package.
+in_package() {
+    local file included whole
+    while IFS=: read -r file included; do
+        whole=$(realpath -m "$(dirname "$file")/$included")
+        jq -e --arg file "$whole" 'any(. as $it | $file == $it or ($file | startswith($it + "/")))' \
+            "$work/source" >/dev/null || echo "$file includes $whole" >&2
+    done < <(grep -rEo --include=*.rs 'include_(str|bytes)!\("[^"]+"' src core agents build.rs |
+        sed 's/include_[a-z]*!("\(.*\)"$/\1/')
+}
+
 # The settings of a service, one word a line, but for what differs by its nature.
 settings() {
     sed -n '/^\[Service\]/,/^\[Install\]/ s/^\([A-Za-z]*\)=\(.*\)/\1 \2/p' "$1" |
@@ -46,6 +57,9 @@ evaluate failures >"$work/failures"
 failed_cases=$(jq 'length' "$work/failures")
 jq -r '.[] | "FAILED: " + .' "$work/failures"
 failed=$((failed + failed_cases)) passed=$((passed + $(evaluate passed | jq 'length')))
+
+evaluate source >"$work/source"
+check "the package is built from all that its code includes" in_package
 
 # A user and programs that this machine has, so that only the settings count.
 evaluate unit | jq -r . |

@@ -107,7 +107,7 @@ let
     fileset = {
       # Each must exist, as in nixpkgs.
       unions = paths: map (path: if builtins.pathExists path then path else throw (toString path)) paths;
-      toSource = { root, fileset }: builtins.deepSeq fileset "${toString root}";
+      toSource = { root, fileset }: { inherit root fileset; };
     };
   };
 
