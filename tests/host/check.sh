@@ -21,7 +21,8 @@ tell_all() {
     journalctl --no-pager --boot --unit "$unit" --lines 20
     as_alice ebpf-ai-monitor doctor
     as_alice ebpf-ai-monitor list --json
-    ls -laR "/run/user/$uid"
+    as_alice swaymsg --socket "$(ls "/run/user/$uid"/sway-ipc.*)" --type get_tree
+    ls -la "/run/user/$uid" "$badges"
     tail -n 20 /home/alice/*.log
 }
 

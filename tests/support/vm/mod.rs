@@ -213,7 +213,6 @@ impl Root {
     }
 }
 
-
 fn run(command: &mut Command) -> Result<()> {
     let status = command.status().with_context(|| format!("cannot start {command:?}"))?;
     ensure!(status.success(), "{command:?} failed");
