@@ -54,6 +54,9 @@ enum Expected {
 enum Tests {
     /// All of the kernel side, and a scripted agent's life.
     All,
+    /// The same without counting losses: too slow, another processor's emulation
+    /// loses some (and tells of them) even of a paced writer.
+    Uncounted,
     /// The same without what 5.10 cannot.
     On510,
     /// A scripted agent's life only.
@@ -76,7 +79,14 @@ const STOCK: Case = Case {
 
 /// Those that take longest come first.
 const CASES: &[Case] = &[
-    Case { name: "6.1 arm64", kernel: "6.1-arm64", arch: Arch::Arm, need: Need::IfHad, ..STOCK },
+    Case {
+        name: "6.1 arm64",
+        kernel: "6.1-arm64",
+        arch: Arch::Arm,
+        need: Need::IfHad,
+        expected: Expected::Works { warns: &[], tests: Tests::Uncounted },
+        ..STOCK
+    },
     Case { name: "newest", kernel: "newest", ..STOCK },
     Case { name: "6.12", kernel: "6.12", ..STOCK },
     Case { name: "6.1", ..STOCK },
@@ -141,6 +151,9 @@ impl Tests {
         let life = format!("{daemon} follows_a_scripted_agent_by_the_density_of_its_output");
         match self {
             Self::All => format!("{kernel} && {life} two_capabilities_are_enough"),
+            Self::Uncounted => {
+                format!("{kernel} --skip loses_ && {life} two_capabilities_are_enough")
+            }
             Self::On510 => {
                 let skipped = NOT_ON_5_10.iter().map(|name| format!(" --skip {name}"));
                 format!("{kernel}{} && {life}", skipped.collect::<String>())

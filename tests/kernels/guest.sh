@@ -27,7 +27,8 @@ echo "Linux $(uname -r), up for $(cut -d ' ' -f 1 /proc/uptime) s"
 # else the monitor's own.
 start() {
     useradd --no-create-home somebody
-    "$1" --user somebody --dry-run 2>/tmp/log &
+    : >/tmp/log
+    "$1" --user somebody --dry-run 2>>/tmp/log &
     local monitor=$! code=0
     # One that has ended and was not waited for has no program.
     while [ -e "/proc/$monitor/exe" ] && ! grep -q ' ready: ' /tmp/log; do sleep 0.2; done
