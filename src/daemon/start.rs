@@ -24,6 +24,14 @@ pub(super) fn check(user: &User) -> anyhow::Result<()> {
             user.name
         );
     }
+    // Loading would fail with no more than "invalid argument".
+    let lockdown = std::fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();
+    if lockdown.contains("[confidentiality]") {
+        bail!(
+            "this kernel is locked down (confidentiality) and lets no BPF program read its memory: \
+             boot it with lockdown=integrity"
+        );
+    }
     privileges::check_what_stays_allowed()
 }
 
