@@ -5,9 +5,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    AgentsArgs, ConfigArgs, DoctorArgs, ExplainArgs, FocusArgs, ListArgs, MuteArgs, RecordArgs,
-    Refusal, ReplayArgs, RunArgs, ScoreArgs, SeenArgs, StatusArgs, UnmuteArgs, WaitArgs, WatchArgs,
-    complain,
+    AgentsArgs, ConfigArgs, DoctorArgs, ExplainArgs, FocusArgs, HistoryArgs, ListArgs, MuteArgs,
+    RecordArgs, Refusal, ReplayArgs, RunArgs, ScoreArgs, SeenArgs, StatusArgs, UnmuteArgs,
+    WaitArgs, WatchArgs, complain,
 };
 use crate::sources;
 
@@ -63,6 +63,8 @@ enum Command {
     Unmute(UnmuteArgs),
     /// Say that you know that a session waits
     Seen(SeenArgs),
+    /// Show how long agents worked, and how long they waited for you
+    History(HistoryArgs),
     /// Write what the daemon sees of a session to a file, for `replay` and `score`
     Record(RecordArgs),
     /// Show what the boards would have been during a recording
@@ -104,6 +106,7 @@ pub fn main() -> ExitCode {
         Command::Mute(args) => args.run(),
         Command::Unmute(args) => args.run(),
         Command::Seen(args) => args.run(),
+        Command::History(args) => args.run(),
         Command::Record(args) => args.run(),
         Command::Replay(args) => args.run(),
         Command::Score(args) => args.run(),

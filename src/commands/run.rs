@@ -16,6 +16,7 @@ use super::args::{AGENTS_DIR, CONFIG, LONGEST_THRESHOLD_MS};
 use crate::config::{ConfigFiles, Flags, LogLevel, SYSTEM};
 use crate::daemon;
 use crate::runtime_dir::RuntimeDir;
+use crate::sinks::history;
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -106,6 +107,7 @@ impl RunArgs {
                 log_level: self.log_level,
                 no_transcripts: self.no_transcripts,
             },
+            state_dir: history::dir(&user.dir, user.uid == Uid::effective()),
             user,
             output,
             log,

@@ -3,6 +3,7 @@
 
 mod changes;
 mod files;
+mod history;
 mod notifications;
 
 use std::time::Duration;
@@ -14,6 +15,8 @@ use tracing::level_filters::LevelFilter;
 
 pub(crate) use self::changes::{Changes, Wake};
 pub(crate) use self::files::{ConfigFiles, SYSTEM};
+use self::history::History;
+pub(crate) use self::history::HistoryUse;
 use self::notifications::Notifications;
 
 /// Every key there is, with its default and what it does.
@@ -32,6 +35,7 @@ pub(crate) struct Config {
     transcripts: Option<bool>,
     project_order: Option<Vec<ProjectWord>>,
     pub(crate) notifications: Notifications,
+    history: History,
 }
 
 /// What the command line says of the same.
@@ -43,8 +47,8 @@ pub(crate) struct Flags {
     pub(crate) no_transcripts: bool,
 }
 
-/// What holds in the end. Later changes of `processes` and `transcripts` take
-/// a restart.
+/// What holds in the end. Later changes of `processes`, `transcripts` and
+/// `history` take a restart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Wanted {
     pub(crate) processes: Vec<String>,
@@ -53,6 +57,8 @@ pub(crate) struct Wanted {
     pub(crate) transcripts: TranscriptUse,
     pub(crate) project_order: Vec<ProjectSource>,
     pub(crate) notifications: AlertPolicy,
+    /// `None`: nothing is written down.
+    pub(crate) history: Option<HistoryUse>,
 }
 
 /// Whether what agents write down of themselves is read.
@@ -110,6 +116,7 @@ impl Config {
             transcripts: if reads { TranscriptUse::Read } else { TranscriptUse::Ignore },
             project_order: order.unwrap_or_else(|| ProjectSource::DEFAULT_ORDER.to_vec()),
             notifications: self.notifications.into(),
+            history: self.history.into(),
         }
     }
 }

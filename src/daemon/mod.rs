@@ -44,6 +44,8 @@ pub(crate) struct Settings {
     pub(crate) config: ConfigFiles,
     pub(crate) flags: Flags,
     pub(crate) output: Output,
+    /// Where the history is kept.
+    pub(crate) state_dir: PathBuf,
     pub(crate) log: LogSwitch,
 }
 

@@ -65,11 +65,14 @@ impl Reload {
             }
             return;
         }
-        let needs_restart = (&wanted.processes, wanted.transcripts)
-            != (&self.holds.processes, self.holds.transcripts);
+        let needs_restart = (&wanted.processes, wanted.transcripts, wanted.history)
+            != (&self.holds.processes, self.holds.transcripts, self.holds.history);
         (self.log)(wanted.log_level.into());
-        let also =
-            if needs_restart { "; `processes` and `transcripts` take a restart" } else { "" };
+        let also = if needs_restart {
+            "; `processes`, `transcripts` and `history` take a restart"
+        } else {
+            ""
+        };
         info!("the configuration is read again{also}");
         if let Some(inbox) = self.inbox.upgrade() {
             let _ = inbox.send(Dated { at: boot_time(), fact: configured(&wanted) });
