@@ -2,12 +2,12 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::commands::{
-    AgentsArgs, ConfigArgs, DoctorArgs, ExplainArgs, FocusArgs, HistoryArgs, ListArgs, MuteArgs,
-    RecordArgs, Refusal, ReplayArgs, RunArgs, ScoreArgs, SeenArgs, StatusArgs, UnmuteArgs,
-    WaitArgs, WatchArgs, complain,
+    AgentsArgs, BarArgs, CompletionsArgs, ConfigArgs, DoctorArgs, ExplainArgs, FocusArgs,
+    HistoryArgs, ListArgs, ManualArgs, MuteArgs, RecordArgs, Refusal, ReplayArgs, RunArgs,
+    ScoreArgs, SeenArgs, StatusArgs, UnmuteArgs, WaitArgs, WatchArgs, complain,
 };
 use crate::sources;
 
@@ -51,6 +51,8 @@ enum Command {
     Watch(WatchArgs),
     /// Show the sessions once
     List(ListArgs),
+    /// Print a line for a status bar, again whenever it changes
+    Bar(BarArgs),
     /// Say how the state of a session is known: all evidence, best first
     Explain(ExplainArgs),
     /// Go to a session: to its window, and to its pane in tmux
@@ -73,6 +75,11 @@ enum Command {
     Score(ScoreArgs),
     /// List the agents that are known, and check your profiles of them
     Agents(AgentsArgs),
+    /// Print what makes a shell complete this program's words
+    Completions(CompletionsArgs),
+    /// Write the manual for a package
+    #[command(hide = true)]
+    Manual(ManualArgs),
     /// Check the configuration, or print one with every key
     Config(ConfigArgs),
     /// Say how the daemon does
@@ -100,6 +107,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => args.run(),
         Command::Watch(args) => args.run(),
         Command::List(args) => args.run(),
+        Command::Bar(args) => args.run(),
         Command::Explain(args) => args.run(),
         Command::Focus(args) => args.run(),
         Command::Wait(args) => return end(args.run()),
@@ -111,6 +119,8 @@ pub fn main() -> ExitCode {
         Command::Replay(args) => args.run(),
         Command::Score(args) => args.run(),
         Command::Agents(args) => args.run(),
+        Command::Completions(args) => args.run(&Cli::command()),
+        Command::Manual(args) => args.run(Cli::command()),
         Command::Config(args) => args.run(),
         Command::Status(args) => return end(args.run()),
         Command::Doctor(args) => return end(args.run()),

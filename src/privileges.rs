@@ -1,8 +1,6 @@
 //! From root, or from two capabilities, to the watched user: for good, and
 //! before that for a moment.
 
-use std::ffi::CString;
-
 use anyhow::Context as _;
 use nix::unistd::{Gid, Uid, User};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
@@ -10,6 +8,8 @@ use rustix::thread::{
     CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set, set_capabilities,
     set_keep_capabilities, set_no_new_privs,
 };
+
+use crate::accounts;
 
 /// What loading and attaching takes.
 const NEEDED: CapabilitySet = CapabilitySet::BPF.union(CapabilitySet::PERFMON);
@@ -71,8 +71,7 @@ pub(crate) fn as_user<T>(user: &User, act: impl FnOnce() -> T) -> anyhow::Result
     let groups = nix::unistd::getgroups().context("cannot read our groups")?;
     // Before the first step: it takes back however many were made.
     let _way_back = WayBack { gid: Gid::effective(), groups };
-    let name = CString::new(user.name.as_str()).context("the user's name holds a zero byte")?;
-    nix::unistd::initgroups(&name, user.gid).context("cannot take the user's groups")?;
+    accounts::take_groups(user).context("cannot take the user's groups")?;
     nix::unistd::setegid(user.gid).context("cannot take the group")?;
     nix::unistd::seteuid(user.uid).context("cannot take the user")?;
     Ok(act())
@@ -115,8 +114,7 @@ pub(crate) fn become_user(user: &User, kept: CapabilitySet) -> anyhow::Result<()
             }
         }
         set_keep_capabilities(!kept.is_empty()).context("cannot keep capabilities")?;
-        let name = CString::new(user.name.as_str()).context("the user's name holds a zero byte")?;
-        nix::unistd::initgroups(&name, user.gid).context("cannot take the user's groups")?;
+        accounts::take_groups(user).context("cannot take the user's groups")?;
         nix::unistd::setresgid(user.gid, user.gid, user.gid).context("cannot take the group")?;
         nix::unistd::setresuid(user.uid, user.uid, user.uid).context("cannot take the user")?;
     }

@@ -1,11 +1,15 @@
 //! What the user should see now.
 
+use std::sync::Arc;
+
 use crate::{BootTime, EvidenceSource, Located, Mute, Owner, Phase, Pid, Piece, SessionId, Tty};
 
 /// Every known session, oldest first. Two equal boards look the same.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Board {
-    pub rows: Vec<Row>,
+    /// Shared with the boards before on which they looked the same: a board is
+    /// cheap to copy, and to compare with the last one.
+    pub rows: Vec<Arc<Row>>,
     /// Events of the kernel that were lost since the daemon's start.
     pub lost_events: u64,
 }
@@ -44,16 +48,26 @@ pub struct Row {
     pub mute: Option<Mute>,
 }
 
+/// When its process started, that, and its terminal.
+pub(crate) type Order = (BootTime, Pid, u64);
+
 impl Row {
     /// Boards are sorted by this: the oldest process first.
-    pub(crate) fn order(&self) -> (BootTime, Pid, u64) {
+    pub(crate) fn order(&self) -> Order {
         let SessionId { process, tty } = self.session;
         (process.started_at, process.pid, tty)
     }
 }
 
 impl Board {
+    pub fn iter(&self) -> impl Iterator<Item = &Row> {
+        self.rows.iter().map(|row| &**row)
+    }
+
     pub fn row(&self, session: SessionId) -> Option<&Row> {
-        self.rows.iter().find(|row| row.session == session)
+        let SessionId { process, tty } = session;
+        let order = (process.started_at, process.pid, tty);
+        let at = self.rows.binary_search_by_key(&order, |row| row.order()).ok()?;
+        self.rows.get(at).map(|row| &**row)
     }
 }

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::belief::Belief;
+use crate::board::Order;
 use crate::density::Beginning;
 use crate::locate::Map;
 use crate::mute::Mutes;
+use crate::touched::Touched;
 use crate::{
     Board, BootTime, Entry, Fact, Input, Located, Note, Owner, Phase, ProcessId, Profile, Profiles,
     Reason, Row, Sequence, SessionId, Transcript, Tty, Wait, WindowId,
@@ -44,7 +46,7 @@ pub struct Model {
     map: Map,
     mutes: Mutes,
     lost_events: u64,
-    processes: BTreeMap<ProcessId, Process>,
+    processes: Touched<ProcessId, Process>,
     terminals: BTreeMap<u64, Terminal>,
     /// Whose conversation each transcript is, and when it was last heard of.
     transcripts: BTreeMap<String, (ProcessId, BootTime)>,
@@ -53,6 +55,8 @@ pub struct Model {
     /// Processes that ended a moment ago: a scan may still tell of them.
     dead: BTreeSet<ProcessId>,
     deadlines: BTreeSet<(BootTime, Due)>,
+    /// The board's rows as they are, drawn anew where something was touched.
+    drawn: BTreeMap<Order, Arc<Row>>,
 }
 
 /// What may name the project that a session works on.
@@ -78,6 +82,8 @@ enum Due {
     Settle(ProcessId),
     Forget(SessionId),
     Bury(ProcessId),
+    /// A terminal is no longer new.
+    Relocate,
 }
 
 /// What names the project of a process.
@@ -132,12 +138,13 @@ impl Model {
             map: Map::default(),
             mutes: Mutes::default(),
             lost_events: 0,
-            processes: BTreeMap::new(),
+            processes: Touched::default(),
             terminals: BTreeMap::new(),
             transcripts: BTreeMap::new(),
             ended: BTreeMap::new(),
             dead: BTreeSet::new(),
             deadlines: BTreeSet::new(),
+            drawn: BTreeMap::new(),
         }
     }
 
@@ -151,14 +158,14 @@ impl Model {
                 self.start(at, process, agent, works_at);
             }
             Fact::Attached { process, tty } => self.attach(at, process, tty),
-            Fact::Owned { tty, owner } => self.own(tty, &owner),
+            Fact::Owned { tty, owner } => self.own(at, tty, &owner),
             Fact::Windows { windows, focused } => {
                 self.map.set_windows(windows, focused);
-                self.relocate();
+                self.relocate(at);
             }
             Fact::Hopped(hop) => {
                 self.map.set_hop(hop);
-                self.relocate();
+                self.relocate(at);
             }
             Fact::BadgeRemoved(window) => self.see_window(window),
             Fact::Seen(session) => {
@@ -166,10 +173,17 @@ impl Model {
                     process.attention_since = None;
                 }
             }
-            Fact::Muted { muted, mute } => self.mutes.add(muted, mute),
-            Fact::Unmuted(muted) => self.mutes.remove(&muted),
+            Fact::Muted { muted, mute } => {
+                self.mutes.add(muted, mute);
+                self.touch_all();
+            }
+            Fact::Unmuted(muted) => {
+                self.mutes.remove(&muted);
+                self.touch_all();
+            }
             Fact::Configured { threshold, project_order } => {
                 self.project_order = project_order;
+                self.touch_all();
                 self.set_threshold(at, threshold);
             }
             Fact::Lost(events) => self.lost_events = events,
@@ -204,6 +218,7 @@ impl Model {
             Fact::Noted(note) => self.note(at, note),
             Fact::Exited(process) => self.exit(at, process),
         }
+        self.draw();
     }
 
     fn set_threshold(&mut self, at: BootTime, threshold: Duration) {
@@ -216,7 +231,9 @@ impl Model {
 
     /// Does what was due at `now` or before.
     pub fn expire(&mut self, now: BootTime) {
-        self.mutes.expire(now);
+        if self.mutes.expire(now) {
+            self.touch_all();
+        }
         while let Some(&(due, what)) = self.deadlines.first()
             && due <= now
         {
@@ -227,13 +244,16 @@ impl Model {
                     if self.ended.get(&session).is_some_and(|row| row.decided_by + FAREWELL <= due)
                     {
                         self.ended.remove(&session);
+                        self.processes.touch(session.process);
                     }
                 }
                 Due::Bury(process) => {
                     self.dead.remove(&process);
                 }
+                Due::Relocate => self.relocate(due),
             }
         }
+        self.draw();
     }
 
     /// Whose conversation a transcript is, if that is known.
@@ -247,16 +267,63 @@ impl Model {
         due.into_iter().chain(self.mutes.next_end()).min()
     }
 
+    /// Costs little: rows are drawn when something happens to them.
     pub fn board(&self) -> Board {
-        let order = &self.project_order;
-        let alive = self.processes.iter().filter_map(|(id, process)| process.row(*id, order));
-        let ended = self.ended.values().cloned();
-        let mut rows: Vec<Row> = alive.chain(ended).collect();
-        for row in &mut rows {
-            row.mute = self.mutes.of(row.session, &row.project);
-        }
-        rows.sort_by_key(Row::order);
+        Board { rows: self.drawn.values().cloned().collect(), lost_events: self.lost_events }
+    }
+
+    /// The same with nothing but what is believed to rest on. For tests of
+    /// [`Model::board`].
+    #[doc(hidden)]
+    pub fn board_drawn_anew(&self) -> Board {
+        let living = self.processes.keys().filter_map(|id| self.living_row(*id));
+        let ended = self.ended.values().map(|row| self.with_mute(row.clone()));
+        let mut rows: Vec<Arc<Row>> = living.chain(ended).map(Arc::new).collect();
+        rows.sort_by_key(|row| row.order());
         Board { rows, lost_events: self.lost_events }
+    }
+
+    /// Draws the rows of the processes that were touched.
+    fn draw(&mut self) {
+        for id in self.processes.take_touched() {
+            let of_process =
+                SessionId { process: id, tty: 0 }..=SessionId { process: id, tty: u64::MAX };
+            let ended = self.ended.range(of_process).map(|(_, row)| self.with_mute(row.clone()));
+            let rows: Vec<Row> = self.living_row(id).into_iter().chain(ended).collect();
+            let orders = (id.started_at, id.pid, 0)..=(id.started_at, id.pid, u64::MAX);
+            let is_left = |order: &Order| rows.iter().any(|row| row.order() == *order);
+            let gone: Vec<Order> = self
+                .drawn
+                .range(orders)
+                .map(|(order, _)| *order)
+                .filter(|it| !is_left(it))
+                .collect();
+            for order in gone {
+                self.drawn.remove(&order);
+            }
+            for row in rows {
+                // One that looks the same stays the same.
+                if self.drawn.get(&row.order()).is_none_or(|drawn| **drawn != row) {
+                    self.drawn.insert(row.order(), Arc::new(row));
+                }
+            }
+        }
+    }
+
+    fn living_row(&self, id: ProcessId) -> Option<Row> {
+        let row = self.processes.get(&id)?.row(id, &self.project_order)?;
+        Some(self.with_mute(row))
+    }
+
+    fn with_mute(&self, row: Row) -> Row {
+        Row { mute: self.mutes.of(row.session, &row.project), ..row }
+    }
+
+    /// What holds for every row has changed.
+    fn touch_all(&mut self) {
+        let ended = self.ended.keys().map(|session| session.process);
+        let processes: Vec<ProcessId> = self.processes.keys().copied().chain(ended).collect();
+        processes.into_iter().for_each(|id| self.processes.touch(id));
     }
 
     fn start(&mut self, at: BootTime, id: ProcessId, agent: String, works_at: WorksAt) {
@@ -331,13 +398,13 @@ impl Model {
         }
     }
 
-    fn own(&mut self, tty: u64, owner: &Owner) {
+    fn own(&mut self, at: BootTime, tty: u64, owner: &Owner) {
         for process in self.on_terminal(tty) {
             if let Some(process) = self.processes.get_mut(&process) {
                 process.owner = Some(owner.clone());
             }
         }
-        self.relocate();
+        self.relocate(at);
     }
 
     /// Who holds the terminals on which sessions are shown, directly or by
@@ -352,10 +419,13 @@ impl Model {
             .collect()
     }
 
-    fn relocate(&mut self) {
+    fn relocate(&mut self, at: BootTime) {
+        if let Some(due) = self.map.notice(at, self.holders()) {
+            self.deadlines.insert((due, Due::Relocate));
+        }
         for process in self.processes.values_mut() {
             let Some(tty) = &process.tty else { continue };
-            let located = self.map.locate(&tty.name, process.owner.as_ref());
+            let located = self.map.locate(at, &tty.name, process.owner.as_ref());
             let comes = located.is_selected && !process.located.is_selected;
             process.located = located;
             // Where no window is known, to choose its pane is to come to it.

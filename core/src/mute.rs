@@ -43,8 +43,11 @@ impl Mutes {
         }
     }
 
-    pub(crate) fn expire(&mut self, now: BootTime) {
+    /// Whether any ended.
+    pub(crate) fn expire(&mut self, now: BootTime) -> bool {
+        let before = self.0.len();
         self.0.retain(|_, mute| *mute > Mute::Until(now));
+        self.0.len() < before
     }
 
     pub(crate) fn next_end(&self) -> Option<BootTime> {

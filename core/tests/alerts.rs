@@ -106,7 +106,7 @@ impl Story {
 
     fn update(&mut self) {
         let board = self.teller.board();
-        self.witness.see(board.rows.iter().find(|row| row.session.process == codex_id()));
+        self.witness.see(board.iter().find(|row| row.session.process == codex_id()));
         let changes = self.alerts.update(at(self.now), self.clock, &board);
         changes.iter().for_each(|change| self.witness.hear(change, self.repeat));
         self.changes.extend(changes.into_iter().map(|change| (self.now, change)));
@@ -122,9 +122,11 @@ impl Story {
     }
 
     fn focus(&mut self, window: u64) {
-        let window_of =
-            |id, pid| Window { id: WindowId(id), pid: Pid(pid), tty: None, project: None };
-        let windows = vec![window_of(5, FOOT), window_of(6, 51)];
+        let window_of = |id, pid, tty: &str| {
+            let tty = Some(tty.to_owned());
+            Window { id: WindowId(id), pid: Pid(pid), tty, project: None }
+        };
+        let windows = vec![window_of(5, FOOT, "pts/1"), window_of(6, 51, "pts/2")];
         self.tell(Fact::Windows { windows, focused: Some(WindowId(window)) });
     }
 
@@ -151,7 +153,7 @@ impl Story {
 
     /// The alert that stands, if one does.
     fn take_away(&mut self, by: ClosedBy) {
-        for row in self.teller.board().rows {
+        for row in self.teller.board().iter() {
             self.alerts.closed(row.session, by);
         }
         self.witness.stands = false;

@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::{agent, at, epoll, read, titled, tty};
@@ -246,6 +247,26 @@ fn check(seed: u64, before: &Board, after: &Board, now: BootTime) {
         if let Some(new) = after.row(old.session) {
             let is_same_run = new.agent == old.agent;
             assert!(!is_same_run || new.since >= old.since, "seed {seed}: {old:?} then {new:?}");
+        }
+    }
+}
+
+#[test]
+fn the_board_is_as_if_drawn_anew() {
+    for seed in 0..STORIES {
+        let mut model = model();
+        for (millis, fact) in story(seed) {
+            model.expire(at(millis));
+            assert_eq!(model.board(), model.board_drawn_anew(), "seed {seed} at {millis}");
+            let before = model.board();
+            model.apply(at(millis), fact.clone());
+            let after = model.board();
+            assert_eq!(after, model.board_drawn_anew(), "seed {seed} after {fact:?}");
+            let is_kept = |row: &Arc<Row>| {
+                let old = before.rows.iter().find(|old| old.session == row.session);
+                old.is_none_or(|old| old != row || Arc::ptr_eq(old, row))
+            };
+            assert!(after.rows.iter().all(is_kept), "seed {seed}: drawn twice after {fact:?}");
         }
     }
 }

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use ebpf_ai_monitor_agents::{Agents, ProfileError};
+use nix::unistd::Uid;
 
 use super::{Format, Refusal};
+use crate::accounts;
 use crate::protocol::PhaseWord;
 use crate::runtime_dir::RuntimeDir;
 
@@ -131,5 +133,10 @@ impl OwnProfilesArg {
 pub(crate) fn config_dir() -> Option<PathBuf> {
     let given = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from);
     let given = given.filter(|dir| dir.is_absolute());
-    given.or_else(|| std::env::home_dir().map(|home| home.join(".config")))
+    given.or_else(|| home_dir().map(|home| home.join(".config")))
+}
+
+pub(crate) fn home_dir() -> Option<PathBuf> {
+    let given = std::env::var_os("HOME").map(PathBuf::from).filter(|dir| dir.is_absolute());
+    given.or_else(|| Some(accounts::by_uid(Uid::effective()).ok()??.dir))
 }

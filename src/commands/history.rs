@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use clap::Args;
 use jiff::{ToSpan as _, Zoned};
-use nix::unistd::{Uid, User};
+use nix::unistd::Uid;
 use serde::Serialize;
 
-use super::args::FormatArg;
+use super::args::{FormatArg, home_dir};
 use super::{Format, show};
+use crate::accounts;
 use crate::protocol::PhaseWord;
 use crate::sinks::history::{self, Entry};
 
@@ -79,9 +80,9 @@ impl HistoryArgs {
         if let Some(dir) = &self.state_dir {
             return vec![dir.clone()];
         }
-        let user = User::from_uid(Uid::effective()).ok().flatten();
+        let user = accounts::by_uid(Uid::effective()).ok().flatten();
         let service = user.map(|user| history::service_dir(&user.name));
-        let home = std::env::home_dir();
+        let home = home_dir();
         let [given, usual] =
             [true, false].map(|is_own| home.as_ref().map(|home| history::dir(home, is_own)));
         let mut dirs: Vec<PathBuf> = [given, usual, service].into_iter().flatten().collect();

@@ -3,12 +3,15 @@
 
 mod agents;
 mod args;
+mod bar;
+mod completions;
 mod config;
 mod doctor;
-mod explain;
+pub(crate) mod explain;
 mod focus;
 mod history;
 mod list;
+mod manual;
 mod mute;
 mod paint;
 mod record;
@@ -25,12 +28,15 @@ mod watch;
 use std::fmt;
 
 pub(crate) use agents::AgentsArgs;
+pub(crate) use bar::BarArgs;
+pub(crate) use completions::CompletionsArgs;
 pub(crate) use config::ConfigArgs;
 pub(crate) use doctor::DoctorArgs;
 pub(crate) use explain::ExplainArgs;
 pub(crate) use focus::FocusArgs;
 pub(crate) use history::HistoryArgs;
 pub(crate) use list::ListArgs;
+pub(crate) use manual::ManualArgs;
 pub(crate) use mute::{MuteArgs, UnmuteArgs};
 pub(crate) use record::RecordArgs;
 pub(crate) use replay::ReplayArgs;

@@ -13,6 +13,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::Refusal;
 use super::args::{AGENTS_DIR, CONFIG, LONGEST_THRESHOLD_MS};
+use crate::accounts;
 use crate::config::{ConfigFiles, Flags, LogLevel, SYSTEM};
 use crate::daemon;
 use crate::runtime_dir::RuntimeDir;
@@ -117,10 +118,10 @@ impl RunArgs {
 
 pub(super) fn find_user(name: Option<String>) -> Result<User, Refusal> {
     let (found, name) = match name {
-        Some(name) => (User::from_name(&name), name),
+        Some(name) => (accounts::by_name(&name), name),
         None => {
             let uid = calling_user()?;
-            (User::from_uid(uid), uid.to_string())
+            (accounts::by_uid(uid), uid.to_string())
         }
     };
     match found {

@@ -77,7 +77,12 @@ pub(crate) fn age(row: &RowLine) -> String {
 
 /// How long ago that was.
 pub(crate) fn since(at_ns: u64) -> String {
-    duration(Duration::from_nanos(boot_time().as_nanos().saturating_sub(at_ns)))
+    between(at_ns, boot_time().as_nanos())
+}
+
+/// How much later `now_ns` is.
+pub(crate) fn between(at_ns: u64, now_ns: u64) -> String {
+    duration(Duration::from_nanos(now_ns.saturating_sub(at_ns)))
 }
 
 /// A moment of `CLOCK_BOOTTIME` on the wall clock here.
@@ -106,9 +111,14 @@ pub(crate) fn table<const COLUMNS: usize>(
     text
 }
 
-/// Names come from directories, which may hold anything, and go to a terminal.
+/// Names come from directories, which may hold anything, and go to a terminal:
+/// nothing in them may command it, break the line or turn its direction.
 pub(crate) fn harmless(text: &str) -> String {
-    text.chars().map(|char| if char.is_control() { '\u{FFFD}' } else { char }).collect()
+    let is_harmful = |char: char| {
+        char.is_control()
+            || matches!(char, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars().map(|char| if is_harmful(char) { '\u{FFFD}' } else { char }).collect()
 }
 
 /// What comes first for a person: who waits, then who works.
@@ -144,5 +154,6 @@ mod tests {
     #[test]
     fn names_cannot_command_the_terminal() {
         assert_eq!(harmless("a\x1b]0;b\x07c\u{9b}d"), "a\u{FFFD}]0;b\u{FFFD}c\u{FFFD}d");
+        assert_eq!(harmless("a\u{202e}b\u{2067}c\u{2028}d"), "a\u{FFFD}b\u{FFFD}c\u{FFFD}d");
     }
 }

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::bail;
-use ebpf_ai_monitor_core::{Board, Model, Profiles};
+use ebpf_ai_monitor_core::{Board, Fact, Model, Profiles};
 use nix::unistd::User;
 use sd_notify::NotifyState;
 use tracing::level_filters::LevelFilter;
@@ -153,9 +153,11 @@ fn draw(
     let mut shown = Board::default();
     loop {
         let patience = model.next_deadline().map(|deadline| deadline.since(boot_time()));
+        let mut may_be_held_otherwise = false;
         let told = match facts.recv_timeout(patience.unwrap_or(Duration::MAX)) {
             Ok(Dated { at, fact }) => {
                 debug!("{:?}", mask(&fact, None));
+                may_be_held_otherwise = changes_holders(&fact);
                 let listened = teller.filter(|teller| teller.has_readers());
                 let told = listened.map(|teller| (teller, at, fact.clone()));
                 model.apply(at, fact);
@@ -165,7 +167,9 @@ fn draw(
             Err(RecvTimeoutError::Disconnected) => bail!("the kernel source has stopped"),
         };
         model.expire(boot_time());
-        hops.want(model.holders());
+        if may_be_held_otherwise {
+            hops.want(model.holders());
+        }
 
         let board = model.board();
         if let Some((teller, at, fact)) = told
@@ -178,6 +182,13 @@ fn draw(
             shown = board;
         }
     }
+}
+
+/// Whether who holds the terminals may be another after it. Most facts are of
+/// output, and many sessions make many of them.
+fn changes_holders(fact: &Fact) -> bool {
+    use Fact::{Attached, Exited, Hopped, Owned, Started};
+    matches!(fact, Started { .. } | Attached { .. } | Owned { .. } | Hopped(_) | Exited(_))
 }
 
 /// All sinks, and which of them fail.

@@ -21,7 +21,8 @@ use crate::sinks::badges::Badges;
 use crate::sinks::facts::Facts;
 use crate::sinks::history::History;
 use crate::sinks::journal::Journal;
-use crate::sinks::notify::Notify;
+use crate::sinks::metrics::Metrics;
+use crate::sinks::notify::{Notify, Person};
 use crate::sinks::socket::{About, Socket};
 use crate::sinks::{Handle, Sink};
 use crate::sources::login::Logins;
@@ -60,15 +61,19 @@ impl Outside {
         let facts = Facts::open(runtime_dir.clone(), profiles.clone(), reporter.clone())?;
         let badges =
             Badges::start(desktop.clone(), profiles.clone(), tell_seen(inbox), reporter.clone())?;
-        let policy = wanted.notifications.clone();
-        let notify =
-            Notify::start(&runtime_dir, policy, profiles.clone(), reach, reporter.clone())?;
+        let person = Person {
+            name: settings.user.name.clone(),
+            home: settings.user.dir.clone(),
+            runtime_dir: desktop.clone(),
+        };
+        let (calls, health) = (wanted.calls.clone(), reporter.clone());
+        let notify = Notify::start(person, calls, profiles.clone(), reach, health)?;
         let reload = Reload {
             files: settings.config,
             flags: settings.flags,
             holds: wanted.clone(),
             inbox: told(),
-            notify: Box::new(notify.policy()),
+            notify: Box::new(notify.calls()),
             log: settings.log,
             reporter: reporter.clone(),
         };
@@ -83,8 +88,10 @@ impl Outside {
         revive_on_login(Logins::new(desktop.clone(), uid)?, revivers, reporter.clone())?;
         end_on_signal(enders)?;
         Sway::start(desktop, uid, told(), reporter.clone())?;
+        let metrics = Metrics::start(wanted.metrics.clone(), reporter.clone())?;
         let mut sinks: Vec<Box<dyn Sink>> =
             vec![Box::new(Journal), Box::new(socket), Box::new(badges), Box::new(notify)];
+        sinks.extend(metrics.map(|metrics| Box::new(metrics) as Box<dyn Sink>));
         sinks.extend(history.map(|history| Box::new(history) as Box<dyn Sink>));
         Ok(Self { sinks, facts: Some(facts), reporter })
     }

@@ -4,12 +4,13 @@ use std::sync::Weak;
 use std::sync::mpsc::SyncSender;
 use std::thread;
 
-use ebpf_ai_monitor_core::{AlertPolicy, Fact};
+use ebpf_ai_monitor_core::Fact;
 use tracing::{error, info, warn};
 
 use super::LogSwitch;
 use crate::config::{Changes, ConfigFiles, Flags, Wake, Wanted};
 use crate::health::Reporter;
+use crate::sinks::notify::Calls;
 use crate::sources::{Dated, boot_time};
 
 /// The part of it that the model hears.
@@ -24,7 +25,7 @@ pub(super) struct Reload {
     /// What holds at present.
     pub(super) holds: Wanted,
     pub(super) inbox: Weak<SyncSender<Dated>>,
-    pub(super) notify: Box<dyn Fn(AlertPolicy) + Send>,
+    pub(super) notify: Box<dyn Fn(Calls) + Send>,
     pub(super) log: LogSwitch,
     pub(super) reporter: Reporter,
 }
@@ -65,11 +66,13 @@ impl Reload {
             }
             return;
         }
-        let needs_restart = (&wanted.processes, wanted.transcripts, wanted.history)
-            != (&self.holds.processes, self.holds.transcripts, self.holds.history);
+        let held = &self.holds;
+        let needs_restart =
+            (&wanted.processes, wanted.transcripts, &wanted.metrics, wanted.history)
+                != (&held.processes, held.transcripts, &held.metrics, held.history);
         (self.log)(wanted.log_level.into());
         let also = if needs_restart {
-            "; `processes`, `transcripts` and `history` take a restart"
+            "; `processes`, `transcripts`, `metrics` and `history` take a restart"
         } else {
             ""
         };
@@ -77,7 +80,7 @@ impl Reload {
         if let Some(inbox) = self.inbox.upgrade() {
             let _ = inbox.send(Dated { at: boot_time(), fact: configured(&wanted) });
         }
-        (self.notify)(wanted.notifications.clone());
+        (self.notify)(wanted.calls.clone());
         self.holds = wanted;
     }
 }

@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use ebpf_ai_monitor_core::{Board, BootTime, Fact, Model, Note, Phase, ProcessId, Profiles, Row};
+use ebpf_ai_monitor_core::{
+    Board, BootTime, Fact, Model, Phase, ProcessId, Profiles, Row, Subject,
+};
 
 use super::Handle;
 use super::line_socket::{Host, LineSocket, ReaderId, Reply, Spot, Told};
@@ -81,40 +83,18 @@ impl Host for Teller {
 
 /// The session that a fact is about, if there is one yet.
 fn find_row<'a>(fact: &Fact, model: &Model, board: &'a Board) -> Option<&'a Row> {
-    let of = |process: ProcessId| board.rows.iter().find(|row| row.session.process == process);
+    let of = |process: ProcessId| board.iter().find(|row| row.session.process == process);
     let on = |tty: u64| {
         let lives = |row: &&Row| row.session.tty == tty && row.phase != Phase::Exited;
-        board.rows.iter().find(lives)
+        board.iter().find(lives)
     };
-    match fact {
-        Fact::Started { process, .. }
-        | Fact::Attached { process, .. }
-        | Fact::Output(process)
-        | Fact::Quiet { process, .. }
-        | Fact::Looked { process, .. }
-        | Fact::ChildStarted { process, .. }
-        | Fact::ChildExited { process, .. }
-        | Fact::Exited(process) => of(*process),
-        Fact::Owned { tty, .. }
-        | Fact::Redrawn { tty }
-        | Fact::Input { tty, .. }
-        | Fact::Sequence { tty, .. }
-        | Fact::Gap { tty, .. } => on(*tty),
-        // Where it is shown is no session's own, and what the person says is
-        // none of its facts.
-        Fact::Windows { .. }
-        | Fact::Hopped(_)
-        | Fact::BadgeRemoved(_)
-        | Fact::Seen(_)
-        | Fact::Muted { .. }
-        | Fact::Unmuted(_)
-        | Fact::Configured { .. }
-        | Fact::Lost(_) => None,
-        Fact::Transcribed { transcript, .. } => of(model.writer(&transcript.name)?),
-        Fact::Noted(Note { pid, .. }) => {
-            // The model knows the note's process better, but two living ones
-            // have never the same number.
-            board.rows.iter().find(|row| row.session.process.pid == *pid)
-        }
+    match fact.subject() {
+        Subject::Process(process) => of(process),
+        Subject::Terminal(tty) => on(tty),
+        Subject::Transcript(transcript) => of(model.writer(&transcript.name)?),
+        // The model knows the note's process better, but two living ones have
+        // never the same number.
+        Subject::Note(note) => board.iter().find(|row| row.session.process.pid == note.pid),
+        Subject::Nobody => None,
     }
 }

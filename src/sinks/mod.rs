@@ -11,6 +11,7 @@ pub(crate) mod history;
 pub(crate) mod journal;
 mod line_socket;
 pub(crate) mod mask;
+pub(crate) mod metrics;
 pub(crate) mod notify;
 pub(crate) mod socket;
 

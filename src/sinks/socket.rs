@@ -177,7 +177,7 @@ impl Desk {
     }
 
     fn rows(&self) -> Vec<RowLine> {
-        self.board.rows.iter().map(RowLine::from).collect()
+        self.board.iter().map(RowLine::from).collect()
     }
 
     fn find(&self, name: &str) -> anyhow::Result<SessionId> {

@@ -77,6 +77,10 @@ impl Daemon {
         ensure!(!process.has_ended(), "the daemon ended at once: {}", said());
         Ok(Self { log, ready_at_ns, process })
     }
+
+    pub fn pid(&self) -> u32 {
+        self.process.0.id()
+    }
 }
 
 /// A running monitor. Dropping it ends both processes.

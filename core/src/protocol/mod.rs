@@ -316,6 +316,12 @@ impl From<&Step> for StepLine {
     }
 }
 
+impl Default for BoardLine {
+    fn default() -> Self {
+        Self::empty()
+    }
+}
+
 impl BoardLine {
     /// A board on which nothing is.
     pub fn empty() -> Self {
@@ -326,7 +332,7 @@ impl BoardLine {
         Self {
             version: VERSION,
             at_ns: at.as_nanos(),
-            rows: board.rows.iter().map(RowLine::from).collect(),
+            rows: board.iter().map(RowLine::from).collect(),
             lost_events: board.lost_events,
         }
     }
@@ -376,13 +382,13 @@ impl UpdateLine {
                 }
                 (Some(same), Some(row)) if same.order() == row.order() => {
                     if same != row {
-                        update.rows.push(RowLine::from(*row));
+                        update.rows.push(RowLine::from(&***row));
                     }
                     old.next();
                     new.next();
                 }
                 (_, Some(row)) => {
-                    update.rows.push(RowLine::from(*row));
+                    update.rows.push(RowLine::from(&***row));
                     new.next();
                 }
                 (Some(_), None) => unreachable!("what is left of the old board is gone"),

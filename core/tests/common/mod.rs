@@ -116,7 +116,7 @@ impl Teller {
     }
 
     pub fn row(&self, process: ProcessId) -> Option<Row> {
-        self.board().rows.into_iter().find(|row| row.session.process == process)
+        self.board().iter().find(|row| row.session.process == process).cloned()
     }
 
     pub fn phase(&self, process: ProcessId) -> Option<Phase> {

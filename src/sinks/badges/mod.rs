@@ -7,7 +7,7 @@ mod folder;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CStr;
 use std::mem::MaybeUninit;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
@@ -203,23 +203,27 @@ impl Keeper {
     /// Without a directory there are no badges: one that comes later is
     /// announced by a log-in.
     fn open(&mut self) {
+        // Before the look: whatever lies in its place may go.
+        self.watch(&self.desktop);
         match Folder::open(&self.desktop) {
             Ok(folder) => {
-                // The open one, whatever its name means by now. That it is removed
-                // itself is told by the directory around it only.
-                let open = PathBuf::from(format!("/proc/self/fd/{}", folder.fd().as_raw_fd()));
-                for directory in [&open, &self.desktop] {
-                    let events = WatchFlags::DELETE | WatchFlags::MOVED_FROM;
-                    if let Err(error) = inotify::add_watch(&*self.changes, directory, events) {
-                        warn!("badges: deletions by others go unseen: {error}");
-                    }
-                }
+                // The open one, whatever its name means by now.
+                self.watch(Path::new(&format!("/proc/self/fd/{}", folder.fd().as_raw_fd())));
                 self.kept.get_or_insert_with(|| folder.list().into_iter().collect());
                 self.unclaimed_until = Some(Instant::now() + CLAIM);
                 self.folder = Some(folder);
             }
             Err(error) if self.desktop.is_dir() => self.fail(&error),
             Err(error) => debug!("badges: {error:#}"),
+        }
+    }
+
+    fn watch(&self, directory: &Path) {
+        let events = WatchFlags::DELETE | WatchFlags::MOVED_FROM;
+        if let Err(error) = inotify::add_watch(&*self.changes, directory, events)
+            && self.desktop.is_dir()
+        {
+            warn!("badges: deletions by others go unseen: {error}");
         }
     }
 

@@ -113,6 +113,8 @@ fn kind(phase: Phase) -> Option<PhaseWord> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use ebpf_ai_monitor_core::{Located, Pid, ProcessId, Reason, Tty};
 
     use super::*;
@@ -122,7 +124,7 @@ mod tests {
     }
 
     fn board(rows: &[Row]) -> Board {
-        Board { rows: rows.to_vec(), ..Board::default() }
+        Board { rows: rows.iter().cloned().map(Arc::new).collect(), ..Board::default() }
     }
 
     fn row(phase: Phase, since: u64, called: Option<u64>, turns: u32) -> Row {

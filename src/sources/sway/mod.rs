@@ -131,12 +131,13 @@ impl Sway {
         // Events wait for hours.
         listener.set_read_timeout(None)?;
         // After the subscription: whatever changes since comes as an event.
-        let mut tree = Tree::read(&connect(path)?.get_tree().context("no tree")?);
+        let root = connect(path)?.get_tree().context("no tree")?;
+        let mut tree = Tree::read(&root, &proc::inner_terminals);
         self.reporter.well(PART);
         while self.tell(&tree) {
             match events.next() {
                 None | Some(Ok(Event::Shutdown(_))) => break,
-                Some(Ok(event)) => tree.apply(&event, proc::newborn_terminal),
+                Some(Ok(event)) => tree.apply(boot_time(), &event, &proc::newborn_terminals),
                 Some(Err(swayipc::Error::Io(error))) => return Err(error.into()),
                 // A word that this library does not know yet.
                 Some(Err(error)) => debug!("sway: {error}"),
@@ -179,7 +180,7 @@ pub(crate) fn focus_window(desktop: &RuntimeDir, uid: u32, window: u64) -> anyho
 /// The window that has the keyboard; `None`: an empty workspace has it.
 pub(crate) fn focused_window(desktop: &RuntimeDir, uid: u32) -> anyhow::Result<Option<u64>> {
     let tree = find(desktop, uid)?.get_tree().context("Sway does not answer")?;
-    Ok(Tree::read(&tree).focused().map(|window| window.0))
+    Ok(tree::focused(&tree).map(|window| window.0))
 }
 
 /// `sway 1.7`; `None`: there is none.

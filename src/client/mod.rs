@@ -1,5 +1,7 @@
 //! The other end of the sockets, for the commands.
 
+mod link;
+
 use std::fmt;
 use std::io::{BufRead, BufReader, ErrorKind, Write as _};
 use std::os::unix::net::UnixStream;
@@ -9,15 +11,28 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use serde::de::DeserializeOwned;
 
+pub(crate) use self::link::{FromDaemon, Link};
 use crate::protocol::{Answer, BoardLine, FactLine, Greeting, Line, Request, StatusLine, VERSION};
 use crate::runtime_dir;
 
 /// For an answer that takes the daemon no work.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// The daemon reads within microseconds; whoever asks must not hang where it
+/// does not.
+const ASK_PATIENCE: Duration = Duration::from_millis(200);
+
+/// What the daemon sends, line by line.
+#[derive(Debug)]
+pub(crate) struct Lines(BufReader<UnixStream>);
+
+/// The way to ask while somebody else reads the [`Lines`].
+#[derive(Debug)]
+pub(crate) struct Asker(UnixStream);
+
 #[derive(Debug)]
 pub(crate) struct Client {
-    lines: BufReader<UnixStream>,
+    lines: Lines,
     board: Option<BoardLine>,
 }
 
@@ -72,11 +87,39 @@ impl fmt::Display for NotRunning {
 
 impl std::error::Error for NotRunning {}
 
+impl Lines {
+    pub(crate) fn connect(runtime_dirs: &[PathBuf]) -> anyhow::Result<Self> {
+        let stream = connect(runtime_dirs, runtime_dir::socket)?;
+        stream.set_write_timeout(Some(ASK_PATIENCE)).context("cannot set a time-out")?;
+        Ok(Self(BufReader::new(stream)))
+    }
+
+    pub(crate) fn asker(&self) -> anyhow::Result<Asker> {
+        Ok(Asker(self.0.get_ref().try_clone().context("cannot copy the socket")?))
+    }
+
+    /// Blocks until something comes; `None` when the daemon has ended, or has
+    /// dropped us because we were too slow.
+    pub(crate) fn next(&mut self) -> anyhow::Result<Option<Line>> {
+        let line: Option<Line> = next_line(&mut self.0)?;
+        if let Some(Line::Board(board)) = &line {
+            check_version(board.version)?;
+        }
+        Ok(line)
+    }
+}
+
+impl Asker {
+    pub(crate) fn ask(&mut self, request: &Request) -> anyhow::Result<()> {
+        let line = serde_json::to_string(request)? + "\n";
+        self.0.write_all(line.as_bytes()).context("cannot ask the monitor")
+    }
+}
+
 impl Client {
     /// A reader of boards.
     pub(crate) fn connect(runtime_dirs: &[PathBuf]) -> anyhow::Result<Self> {
-        let stream = connect(runtime_dirs, runtime_dir::socket)?;
-        Ok(Self { lines: BufReader::new(stream), board: None })
+        Ok(Self { lines: Lines::connect(runtime_dirs)?, board: None })
     }
 
     /// Blocks until the board changes, the first time not at all; `None` when
@@ -94,7 +137,7 @@ impl Client {
         // Zero would be for ever.
         let shortest = Duration::from_millis(1);
         let patience = end.map(|end| end.saturating_duration_since(Instant::now()).max(shortest));
-        let stream = self.lines.get_ref();
+        let stream = self.lines.0.get_ref();
         stream.set_read_timeout(patience).context("cannot bound the wait")?;
         match self.hear() {
             Ok(None) => Ok(Next::Ended),
@@ -119,7 +162,7 @@ impl Client {
     /// How the daemon does, and its board. Does not wait for one that hangs.
     pub(crate) fn status(runtime_dirs: &[PathBuf]) -> anyhow::Result<(StatusLine, BoardLine)> {
         let mut client = Self::connect(runtime_dirs)?;
-        let stream = client.lines.get_ref();
+        let stream = client.lines.0.get_ref();
         stream.set_read_timeout(Some(PATIENCE)).context("cannot bound the wait")?;
         stream.set_write_timeout(Some(PATIENCE)).context("cannot bound the wait")?;
         let Answer::Status(status) = client.answer(&Request::Status)? else {
@@ -148,18 +191,14 @@ impl Client {
     /// The answer comes by [`Self::hear`], after the answers to what was asked
     /// before.
     pub(crate) fn send(&mut self, request: &Request) -> anyhow::Result<()> {
-        let line = serde_json::to_string(request)? + "\n";
-        self.lines.get_mut().write_all(line.as_bytes()).context("cannot ask the monitor")
+        self.lines.asker()?.ask(request)
     }
 
     /// Blocks until something comes; `None` when the daemon has ended.
     pub(crate) fn hear(&mut self) -> anyhow::Result<Option<Heard>> {
-        let Some(line): Option<Line> = next_line(&mut self.lines)? else { return Ok(None) };
+        let Some(line) = self.lines.next()? else { return Ok(None) };
         match line {
-            Line::Board(board) => {
-                check_version(board.version)?;
-                self.board = Some(board);
-            }
+            Line::Board(board) => self.board = Some(board),
             Line::Update(update) => {
                 let board = self.board.as_mut().context("the monitor sends no board")?;
                 board.update(update);
