@@ -17,6 +17,7 @@ use crate::accounts;
 use crate::config::{ConfigFiles, Flags, LogLevel, SYSTEM};
 use crate::daemon;
 use crate::runtime_dir::RuntimeDir;
+use crate::sinks::history;
 use crate::sources::kernel::{Delivery, ProbeChoice};
 
 #[derive(Debug, Args)]
@@ -136,6 +137,7 @@ impl RunArgs {
                 log_level: self.log_level,
                 no_transcripts: self.no_transcripts,
             },
+            state_dir: history::dir(&user.dir, user.uid == Uid::effective()),
             user,
             probe: self.probe.into(),
             output,

@@ -45,6 +45,8 @@ pub(crate) struct Settings {
     pub(crate) flags: Flags,
     pub(crate) probe: ProbeChoice,
     pub(crate) output: Output,
+    /// Where the history is kept.
+    pub(crate) state_dir: PathBuf,
     pub(crate) log: LogSwitch,
 }
 
