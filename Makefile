@@ -40,9 +40,9 @@ TO_TEST := tmux:tmux ip:iproute2 unshare:util-linux useradd:passwd node:nodejs n
 TO_TEST += sway:sway swaync:sway-notification-center foot:foot xterm:xterm kitty:kitty
 TO_TEST += alacritty:alacritty Xwayland:xwayland grim:grim wtype:wtype
 TO_TEST += dbus-daemon:dbus-daemon dbus-monitor:dbus-bin dbus-send:dbus-bin
-TO_TEST += mako:mako-notifier dunst:dunst screen:screen
+TO_TEST += mako:mako-notifier dunst:dunst screen:screen waybar:waybar
 
-.PHONY: help setup setup-tests build run demo test check score fuzz bench clean
+.PHONY: help setup setup-tests build run demo test check score fuzz bench pictures clean
 
 help: ## List these words
 	@echo "make WORD, where WORD is one of"
@@ -180,10 +180,16 @@ fuzz: setup
 			-max_total_time=$(or $(FUZZ_SECONDS),600) -timeout=10
 	done
 
-bench: ## Measure what the monitor costs other programs, and itself
+bench: ## Measure what the monitor costs other programs and itself, and many sessions
 bench: setup
 	@$(CARGO) build --release --example scripted_agent
-	$(CARGO) $(BY_SUDO) bench --bench unwatched
+	$(CARGO) $(BY_SUDO) bench --bench unwatched --bench sessions
+
+pictures: ## Make the pictures of the docs anew, from the real programs without a screen
+pictures: setup-tests
+	@$(IN_BUILD) SCREENSHOTS="$(CURDIR)/docs/pictures" cargo $(BY_SUDO) test \
+		--test pictures --test notify -- --include-ignored \
+		waybar_shows watch_in_a_real a_wait_is_one_notification_that_leads
 
 clean: ## Remove what was built
 	$(CARGO) clean

@@ -60,7 +60,7 @@ fn columns(width: u16) -> Vec<(Column, u16)> {
     columns[4].1 += 3;
     let mut rest = Vec::new();
     // Once the project has room, whatever matters most comes first.
-    for (column, needed) in [(Tty, 8), (Window, 8), (Timeline, SHORTEST_STRIP)] {
+    for (column, needed) in [(Tty, 9), (Window, 8), (Timeline, SHORTEST_STRIP)] {
         if left >= 14 + needed {
             left -= needed;
             rest.push((column, needed));
