@@ -1,5 +1,6 @@
 //! The daemon's edges. What it knows and decides lives in `ebpf-ai-monitor-core`.
 
+mod accounts;
 pub mod cli;
 mod client;
 mod commands;

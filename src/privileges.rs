@@ -1,8 +1,6 @@
 //! From root, or from two capabilities, to the watched user: for good, and
 //! before that for a moment.
 
-use std::ffi::CString;
-
 use anyhow::Context as _;
 use nix::unistd::{Gid, Uid, User};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
@@ -11,12 +9,14 @@ use rustix::thread::{
     set_keep_capabilities, set_no_new_privs,
 };
 
+use crate::accounts;
+
 /// What loading and attaching takes.
 const NEEDED: CapabilitySet = CapabilitySet::BPF.union(CapabilitySet::PERFMON);
 
 /// From this version on, maps and iterators that are open go on working
 /// without any capability.
-const NEEDS_NONE_SINCE: (u32, u32) = (5, 19);
+const NEEDS_NONE_SINCE: Release = Release { major: 5, minor: 19 };
 
 /// Root, or a user who was given what loading takes.
 pub(crate) fn can_load() -> bool {
@@ -29,13 +29,35 @@ pub(crate) fn is_root() -> bool {
 
 /// What this kernel obliges us to keep after loading.
 pub(crate) fn kept_capabilities() -> CapabilitySet {
-    kept_on(&rustix::system::uname().release().to_string_lossy())
+    kept_on(&release())
 }
 
 fn kept_on(release: &str) -> CapabilitySet {
-    let mut numbers = release.split(['.', '-']).map_while(|it| it.parse::<u32>().ok());
-    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    if version >= NEEDS_NONE_SINCE { CapabilitySet::empty() } else { NEEDED }
+    let version = Release::parse(release);
+    if version.is_some_and(|version| version >= NEEDS_NONE_SINCE) {
+        CapabilitySet::empty()
+    } else {
+        NEEDED
+    }
+}
+
+/// As `uname -r`.
+pub(crate) fn release() -> String {
+    rustix::system::uname().release().to_string_lossy().into_owned()
+}
+
+/// Which kernel this is: 6.1 of `6.1.0-28-amd64`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Release {
+    pub(crate) major: u32,
+    pub(crate) minor: u32,
+}
+
+impl Release {
+    pub(crate) fn parse(release: &str) -> Option<Self> {
+        let mut numbers = release.split(['.', '-']).map_while(|it| it.parse().ok());
+        Some(Self { major: numbers.next()?, minor: numbers.next()? })
+    }
 }
 
 /// Lets `act` do no more than `user` may, and is root again afterwards. Who is
@@ -49,8 +71,7 @@ pub(crate) fn as_user<T>(user: &User, act: impl FnOnce() -> T) -> anyhow::Result
     let groups = nix::unistd::getgroups().context("cannot read our groups")?;
     // Before the first step: it takes back however many were made.
     let _way_back = WayBack { gid: Gid::effective(), groups };
-    let name = CString::new(user.name.as_str()).context("the user's name holds a zero byte")?;
-    nix::unistd::initgroups(&name, user.gid).context("cannot take the user's groups")?;
+    accounts::take_groups(user).context("cannot take the user's groups")?;
     nix::unistd::setegid(user.gid).context("cannot take the group")?;
     nix::unistd::seteuid(user.uid).context("cannot take the user")?;
     Ok(act())
@@ -93,8 +114,7 @@ pub(crate) fn become_user(user: &User, kept: CapabilitySet) -> anyhow::Result<()
             }
         }
         set_keep_capabilities(!kept.is_empty()).context("cannot keep capabilities")?;
-        let name = CString::new(user.name.as_str()).context("the user's name holds a zero byte")?;
-        nix::unistd::initgroups(&name, user.gid).context("cannot take the user's groups")?;
+        accounts::take_groups(user).context("cannot take the user's groups")?;
         nix::unistd::setresgid(user.gid, user.gid, user.gid).context("cannot take the group")?;
         nix::unistd::setresuid(user.uid, user.uid, user.uid).context("cannot take the user")?;
     }

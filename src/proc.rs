@@ -1,8 +1,10 @@
 //! What /proc tells of a process: its command line and where it works. Read as
 //! the watched user, so what the user may not see stays empty.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,7 +17,7 @@ const MAX_DEPTH: usize = 64;
 
 /// A terminal's shell starts so long before its window shows at most: 21 to
 /// 36 ms were measured, and the kernel rounds by 10.
-const NEWBORN: Duration = Duration::from_millis(150);
+pub(crate) const NEWBORN: Duration = Duration::from_millis(150);
 
 /// `comm` is what the kernel told at the exec.
 pub(crate) fn command(pid: Pid, comm: String) -> Command {
@@ -28,6 +30,15 @@ pub(crate) fn command(pid: Pid, comm: String) -> Command {
         exe: exe.as_deref().and_then(base_name).unwrap_or_default(),
         argv: argv.collect(),
     }
+}
+
+/// All processes of a user that /proc shows.
+pub(crate) fn of_user(uid: u32) -> impl Iterator<Item = Pid> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(move |entry| {
+        let pid = entry.file_name().to_str()?.parse().ok()?;
+        (entry.metadata().ok()?.uid() == uid).then_some(Pid(pid))
+    })
 }
 
 /// The parent, its parent and so on up to init, nearest first.
@@ -95,14 +106,23 @@ fn pts_of(device: u32) -> Option<u32> {
     (136..=143).contains(&major).then_some(minor)
 }
 
-/// The terminal of a process's child that was started a moment ago, if there is
-/// one such child.
-pub(crate) fn newborn_terminal(pid: Pid) -> Option<String> {
+/// The terminals of a process's children that were started a moment ago.
+pub(crate) fn newborn_terminals(pid: Pid) -> BTreeSet<String> {
     let now = sources::boot_time();
-    let newborns = children(pid).into_iter().filter_map(stat);
-    let mut newborns = newborns.filter(|child| now.since(child.started.begin()) <= NEWBORN);
-    let terminal = newborns.next()?.pts.map(|number| format!("pts/{number}"));
-    terminal.filter(|_| newborns.next().is_none())
+    terminals(pid, |child| now.since(child.started.begin()) <= NEWBORN)
+}
+
+/// The terminals that a process made for its children.
+pub(crate) fn inner_terminals(pid: Pid) -> BTreeSet<String> {
+    terminals(pid, |_| true)
+}
+
+fn terminals(pid: Pid, is_meant: impl Fn(&Stat) -> bool) -> BTreeSet<String> {
+    let own = stat(pid).and_then(|it| it.pts);
+    let meant = children(pid).into_iter().filter_map(stat).filter(is_meant);
+    // Others have that on which the process itself was started.
+    let inner = meant.filter_map(|child| child.pts.filter(|pts| Some(*pts) != own));
+    inner.map(|pts| format!("pts/{pts}")).collect()
 }
 
 fn children(pid: Pid) -> Vec<Pid> {

@@ -247,6 +247,56 @@ fn traps_in_the_directory_change_nothing_elsewhere() -> Result<()> {
     Ok(())
 }
 
+/// While badges are written, the directory and the files in it are swapped for
+/// links again and again.
+#[test]
+fn swaps_in_mid_write_change_nothing_elsewhere() -> Result<()> {
+    skip_unless_root!();
+    let _turn = take_turn();
+    let user = TestUser::create()?;
+    let victim = user.make_folder("victim")?;
+    user.write("victim/secret", "untouched")?;
+    let mut scene = Scene::start(&user, binary())?;
+    let program = support::pty::example(&user, "scripted_agent")?.display().to_string();
+    let options = ["--explicit", "--turns=80", "--work=150", "--wait=150"];
+    let words: Vec<&str> = std::iter::once(program.as_str()).chain(options).collect();
+    let window = scene.desktop.open("foot", &words)?;
+    wait_for(&scene, window.id, "a badge", |it| it.count >= 2)?;
+    let attack = "cd runtime; end=$(($(date +%s) + 10)); while test $(date +%s) -lt $end; do \
+        ln -sfn ../../victim/secret i3pm-badges/.$W.tmp; \
+        ln -sfn ../../victim/secret i3pm-badges/$W.json; \
+        ln -f ../victim/secret i3pm-badges/.$W.tmp; \
+        rm -f i3pm-badges/$W.json; mkfifo i3pm-badges/$W.json; \
+        mv i3pm-badges away; ln -s ../victim i3pm-badges; rm -f i3pm-badges; mv -T away i3pm-badges; \
+        done 2>/dev/null; rm -rf i3pm-badges away";
+    let attacks = user.command("sh").args(["-c", attack]).env("W", window.id.to_string()).status();
+    attacks.context("cannot start sh")?;
+    let names = fs::read_dir(&victim)?.flatten().map(|entry| entry.file_name());
+    ensure!(names.eq(["secret"]), "something was written elsewhere");
+    ensure!(fs::read_to_string(victim.join("secret"))? == "untouched");
+    let (window, _) = scene.open("foot", &[])?;
+    wait_for(&scene, window.id, "it goes on", |it| it.state == "stopped").map(drop)
+}
+
+#[test]
+fn a_directory_of_somebody_else_is_left_alone_until_it_goes() -> Result<()> {
+    skip_unless_root!();
+    let _turn = take_turn();
+    let user = TestUser::create()?;
+    let badges = user.make_folder("runtime")?.join("i3pm-badges");
+    // Root's, and open to all.
+    fs::create_dir(&badges)?;
+    fs::set_permissions(&badges, fs::Permissions::from_mode(0o777))?;
+    let mut scene = Scene::start(&user, binary())?;
+    let (window, agent) = scene.open("foot", &[])?;
+    scene.wait(agent, "the board goes on", |row| row["phase"] == "waiting")?;
+    ensure!(fs::read_dir(&badges)?.count() == 0, "written into somebody's directory");
+    ensure!(fs::metadata(&badges)?.mode() & 0o777 == 0o777);
+    fs::remove_dir(&badges)?;
+    wait_for(&scene, window.id, "a directory of its own", |it| it.state == "stopped")?;
+    Ok(())
+}
+
 /// Names that appear in a directory, with the moment.
 fn appearing(folder: &Path) -> Result<Receiver<(u64, String)>> {
     let changes = inotify::init(CreateFlags::CLOEXEC)?;

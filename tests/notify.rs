@@ -1,11 +1,11 @@
 //! Desktop notifications on a real session bus, with real notification daemons
 //! under a real Sway. Needs root and BTF.
-//!
-//! With `SCREENSHOTS=DIR` a picture of a notification is kept there.
 
 mod support;
 
-use std::path::{Path, PathBuf};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 use std::process::Child;
 use std::thread;
 use std::time::Duration;
@@ -15,11 +15,14 @@ use serde_json::Value;
 use support::board::Boards;
 use support::desktop::{Desktop, Shown};
 use support::ear::{Ear, Said};
-use support::pty::example;
+use support::pty::{copy_for, example};
 use support::scene::{BOUND, Scene, pid_of};
 use support::user::TestUser;
-use support::{report, take_turn, wait_until};
+use support::{boot_time_ns, report, take_turn, wait_until};
 
+const SCREEN: &str = "0,0 1280x720";
+/// Notification daemons fade them in.
+const DRAWN: Duration = Duration::from_millis(1000);
 const CONFIG: &str = ".config/ebpf-ai-monitor/config.toml";
 
 fn binary() -> &'static Path {
@@ -64,12 +67,6 @@ fn a_wait_is_one_notification_that_leads_to_the_window() -> Result<()> {
     let ear = Ear::listen(&scene.desktop)?;
     let (window, agent) = ask_from_behind(&mut scene)?;
     ear.wait("Notify", 1)?;
-    if let Some(folder) = std::env::var_os("SCREENSHOTS").map(PathBuf::from) {
-        // Its drawing is nobody's event.
-        thread::sleep(Duration::from_millis(700));
-        scene.desktop.screenshot(&folder.join("notification.png"))?;
-    }
-
     let mut row = go_by_the_notification(&mut scene, &ear, agent)?;
     ensure!(row["attention_since_ns"].is_null(), "{row}");
     ensure!(scene.desktop.focused()? == Some(window.id), "its window has the focus");
@@ -89,6 +86,170 @@ fn a_wait_is_one_notification_that_leads_to_the_window() -> Result<()> {
     thread::sleep(Duration::from_secs(1));
     ensure!(ear.moments("Notify").len() == 6, "{:?}", ear.all());
     end(swaync)
+}
+
+/// Presses and commands, many times.
+#[test]
+fn whoever_wants_to_go_there_is_there_at_once() -> Result<()> {
+    skip_unless_root!();
+    let _turn = take_turn();
+    let user = TestUser::create()?;
+    user.write(CONFIG, "[notifications]\ntimeout_ms = 0\n")?;
+    let mut scene = start(&user)?;
+    let mako = scene.desktop.start_notifier("mako")?;
+    let ear = Ear::listen(&scene.desktop)?;
+    let mut agents = Vec::new();
+    let mut delays = Vec::new();
+    for calls in 1..=20 {
+        let (window, agent) = ask_from_behind(&mut scene)?;
+        ear.wait("Notify", calls)?;
+        wait_until("it is shown", BOUND, || {
+            scene.desktop.run("makoctl", &["list"]).is_ok_and(|list| list.contains("Ready"))
+        })?;
+        scene.desktop.run("makoctl", &["invoke"])?;
+        scene.wait(agent, "the focus", |row| row["in_focus"] == true)?;
+        ensure!(scene.desktop.focused()? == Some(window.id), "another window has the focus");
+        ear.wait("ActionInvoked", calls)?;
+        let pressed_ns = ear.moments("ActionInvoked")[calls - 1];
+        delays.push(scene.boards.read_at_ns.saturating_sub(pressed_ns) / 1000);
+        agents.push((window, agent));
+    }
+    report_times("from the press to the board with the focus", &mut delays)?;
+
+    let monitor = copy_for(&user, binary())?.display().to_string();
+    let mut delays = Vec::new();
+    for _ in 0..5 {
+        for (window, agent) in &agents {
+            let mut command = scene.desktop.command(&monitor);
+            command.args(["focus", &agent.to_string(), "--runtime-dir"]);
+            let asked_ns = boot_time_ns();
+            let output = command.arg(scene.desktop.runtime()).output()?;
+            delays.push((boot_time_ns() - asked_ns) / 1000);
+            ensure!(output.status.success(), "{output:?}");
+            ensure!(scene.desktop.focused()? == Some(window.id), "another window has the focus");
+        }
+    }
+    report_times("the command `focus`, start to end", &mut delays)?;
+    end(mako)
+}
+
+/// In microseconds.
+fn report_times(what: &str, times: &mut [u64]) -> Result<()> {
+    times.sort_unstable();
+    let at = |share: usize| times[(times.len() * share / 100).min(times.len() - 1)];
+    report(&format!(
+        "{what}, {} times: median {} us, p99 {} us, most {} us",
+        times.len(),
+        at(50),
+        at(99),
+        at(100)
+    ));
+    ensure!(at(50) < 500_000, "late: {times:?}");
+    Ok(())
+}
+
+/// Its switch is that of the notification daemon, which still lists it.
+#[test]
+fn who_does_not_want_to_be_disturbed_sees_nothing() -> Result<()> {
+    skip_unless_root!();
+    let _turn = take_turn();
+    let user = TestUser::create()?;
+    user.write(CONFIG, "[notifications]\ntimeout_ms = 0\n")?;
+    let mut scene = start(&user)?;
+    let swaync = scene.desktop.start_notifier("swaync")?;
+    let ear = Ear::listen(&scene.desktop)?;
+    let client = |option: &str| scene.desktop.run("swaync-client", &[option, "--skip-wait"]);
+    client("--dnd-on")?;
+    scene.desktop.sway_does("workspace 9")?;
+    thread::sleep(DRAWN);
+    let empty = scene.desktop.screenshot(SCREEN)?;
+    ask_from_behind(&mut scene)?;
+    ear.wait("Notify", 1)?;
+    thread::sleep(DRAWN);
+    ensure!(scene.desktop.screenshot(SCREEN)? == empty, "the person was disturbed");
+    let count = scene.desktop.run("swaync-client", &["--count", "--skip-wait"])?;
+    ensure!(count.trim() == "1", "{count}");
+    scene.desktop.run("swaync-client", &["--dnd-off", "--skip-wait"])?;
+    ask_from_behind(&mut scene)?;
+    ear.wait("Notify", 2)?;
+    thread::sleep(DRAWN);
+    ensure!(scene.desktop.screenshot(SCREEN)? != empty, "nothing is to be seen without either");
+    end(swaync)
+}
+
+/// What a project is called is shown as text and does nothing.
+#[test]
+fn hostile_names_are_only_names() -> Result<()> {
+    skip_unless_root!();
+    let _turn = take_turn();
+    let user = TestUser::create()?;
+    user.write(CONFIG, "[notifications]\ntimeout_ms = 0\n")?;
+    let mut scene = start(&user)?;
+    let mut swaync = scene.desktop.start_notifier("swaync")?;
+    let ear = Ear::listen(&scene.desktop)?;
+    let long = "x".repeat(100_000);
+    let names: [(&[u8], &str, &str); 6] = [
+        (
+            b"<b>a</b> & <img src=\"/etc/passwd\" alt=\"x\">",
+            "&lt;b&gt;a&lt;/b&gt; &amp; &lt;img src=\"/etc/passwd\" alt=\"x\"&gt;",
+            "<b>a</b> & <img src=\"/etc/passwd\" alt=\"x\">",
+        ),
+        (
+            b"<a href=\"file:///etc\">&#60;<span size=\"999999\">",
+            "&lt;a href=\"file:///etc\"&gt;&amp;#60;&lt;span size=\"999999\"&gt;",
+            "<a href=\"file:///etc\">&#60;<span size=\"999999\">",
+        ),
+        (
+            b"a\x1b]0;b\x07\x1b[31m\nc\x7f",
+            "a\u{FFFD}]0;b\u{FFFD}\u{FFFD}[31m\u{FFFD}c\u{FFFD}",
+            "a\u{FFFD}]0;b\u{FFFD}\u{FFFD}[31m\u{FFFD}c\u{FFFD}",
+        ),
+        (b"a\xff\xfe\xc3(", "a\u{FFFD}\u{FFFD}\u{FFFD}(", "a\u{FFFD}\u{FFFD}\u{FFFD}("),
+        ("\u{202E}fdp\u{2066}".as_bytes(), "\u{FFFD}fdp\u{FFFD}", "\u{FFFD}fdp\u{FFFD}"),
+        (long.as_bytes(), "xxxx\u{2026}", "xxxx\u{2026}"),
+    ];
+    for (number, (name, told, written)) in (1..).zip(names) {
+        let window = ask_with_name(&mut scene, name)?;
+        ear.wait("Notify", number)?;
+        let heard = |text: &str| ear.all().last().is_some_and(|said| said.text.contains(text));
+        wait_until(told, BOUND, || heard(told)).with_context(|| format!("{:?}", ear.all()))?;
+        ensure!(heard("Waiting for input"), "its own words stay: {:?}", ear.all().last());
+        let badge = scene.desktop.runtime().join(format!("i3pm-badges/{window}.json"));
+        wait_until("the badge", BOUND, || badge.exists())?;
+        let badge: Value = serde_json::from_slice(&std::fs::read(&badge)?)?;
+        let project = badge["project"].as_str().context("a text")?;
+        ensure!(project.ends_with(written) && project.chars().count() < 100, "{project:?}");
+    }
+    thread::sleep(DRAWN);
+    if let Some(folder) = std::env::var_os("SCREENSHOTS") {
+        let shown = scene.desktop.screenshot(SCREEN)?;
+        std::fs::write(Path::new(&folder).join("hostile-names.png"), shown)?;
+    }
+    ensure!(swaync.try_wait()?.is_none(), "the notification daemon lives");
+    end(swaync)
+}
+
+/// Gives its window.
+fn ask_with_name(scene: &mut Scene<'_>, name: &[u8]) -> Result<u64> {
+    let known: Vec<u64> = scene.boards.rows().iter().filter_map(pid_of).collect();
+    let before = scene.desktop.windows()?;
+    let agent = scene.desktop.agent()?;
+    scene.desktop.sway_does("workspace 1")?;
+    let mut command = scene.desktop.quiet("foot");
+    command.args(agent.split(' ')).env("I3PM_PROJECT_NAME", OsStr::from_bytes(name));
+    command.spawn().context("cannot start foot")?;
+    let opened = || {
+        let now = scene.desktop.windows().unwrap_or_default();
+        now.into_iter().find(|window| before.iter().all(|old| old.id != window.id))
+    };
+    wait_until("its window", BOUND, || opened().is_some())?;
+    let window = opened().context("it was there a moment ago")?;
+    scene.desktop.sway_does("workspace 9")?;
+    scene.boards.wait("a call", BOUND, |row| {
+        let is_new = pid_of(row).is_some_and(|pid| !known.contains(&pid));
+        is_new && row["phase"] == "waiting" && !row["attention_since_ns"].is_null()
+    })?;
+    Ok(window.id)
 }
 
 /// As a person does who works without a mouse. Gives the row when it has the focus.
@@ -144,14 +305,7 @@ fn each_wait_is_told_once_and_at_once() -> Result<()> {
     let mut delays: Vec<u64> =
         known.zip(told).map(|(known, told)| told.saturating_sub(known.at_ns) / 1000).collect();
     ensure!(delays.len() == waits, "{} were known", delays.len());
-    delays.sort_unstable();
-    report(&format!(
-        "from knowing to Notify on the bus, {waits} waits: median {} us, p99 {} us, most {} us",
-        delays[waits / 2],
-        delays[waits * 99 / 100],
-        delays[waits - 1]
-    ));
-    ensure!(delays[waits / 2] < 500_000, "notifications come late: {delays:?}");
+    report_times("from knowing to Notify on the bus", &mut delays)?;
     end(swaync)
 }
 

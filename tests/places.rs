@@ -8,6 +8,7 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 use serde_json::Value;
 use support::desktop::Desktop;
+use support::pty::OnPty;
 use support::scene::{BOUND, Scene, ids};
 use support::user::TestUser;
 use support::{boot_time_ns, report, take_turn};
@@ -144,5 +145,42 @@ fn a_mark_names_the_project() -> Result<()> {
     let mark = "scoped:terminal:acme/site:main:12345";
     scene.desktop.sway_does(&format!("[con_id={}] mark {mark}", window.id))?;
     scene.wait(agent, "the project", |row| row["project"] == "acme/site:main")?;
+    Ok(())
+}
+
+#[test]
+fn the_order_of_what_names_the_project_is_the_persons() -> Result<()> {
+    skip_unless_root!();
+    let _turn = take_turn();
+    let user = TestUser::create()?;
+    let config = ".config/ebpf-ai-monitor/config.toml";
+    user.write(config, "project_order = [\"mark\", \"directory\"]\n")?;
+    let mut scene = Scene::start(&user, binary())?;
+    let agent = scene.desktop.agent()?;
+    let words: Vec<&str> =
+        ["env", "I3PM_PROJECT_NAME=given"].into_iter().chain(agent.split(' ')).collect();
+    let window = scene.desktop.open("foot", &words)?;
+    let home = user.name();
+    scene.boards.wait("the directory", BOUND, |row| row["project"] == home)?;
+    scene.desktop.sway_does(&format!("[con_id={}] mark scoped:terminal:marked:1", window.id))?;
+    scene.boards.wait("the mark", BOUND, |row| row["project"] == "marked")?;
+    Ok(())
+}
+
+/// The terminal tells of it where no window is known.
+#[test]
+fn the_focus_of_a_terminal_answers_the_call() -> Result<()> {
+    skip_unless_root!();
+    let _turn = take_turn();
+    let user = TestUser::create()?;
+    let mut scene = Scene::watch(&user, Desktop::new(&user)?, binary())?;
+    let agent = scene.desktop.agent()?;
+    let mut command = user.command("setsid");
+    let terminal = OnPty::start(command.arg("--ctty").args(agent.split(' ')))?;
+    let called = scene.boards.wait("a call", BOUND, |row| !row["attention_since_ns"].is_null())?;
+    terminal.write(b"\x1b[I")?;
+    let is_seen = |row: &Value| row["pid"] == called["pid"] && row["attention_since_ns"].is_null();
+    let seen = scene.boards.wait("that it was seen", BOUND, is_seen)?;
+    ensure!(seen["phase"] == "waiting", "{seen}");
     Ok(())
 }

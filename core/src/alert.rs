@@ -16,14 +16,12 @@ use std::time::Duration;
 
 pub use policy::{AlertPolicy, Choice, FocusRule, QuietHours, Repeat, TimeOfDay, Urgency};
 
+use crate::name::printable;
 use crate::{Board, BootTime, Phase, Place, Profiles, Reason, Row, SessionId};
 
 /// Work that ends so soon is no work: a prompt blinked, or was drawn anew. The
 /// call goes on as if nothing had been.
 const BLINK: Duration = Duration::from_millis(500);
-
-/// Longer names are cut.
-const MAX_NAME: usize = 80;
 
 /// What the person is to be told, as plain text. Never what stands in the
 /// terminal.
@@ -341,14 +339,4 @@ fn alert(policy: &AlertPolicy, profiles: &Profiles, row: &Row, reason: Reason) -
         sound: policy.sound(row, reason),
         timeout: policy.timeout,
     }
-}
-
-/// One line, whatever a directory is called.
-fn printable(name: &str) -> String {
-    let visible = |char: char| if char.is_control() { '\u{FFFD}' } else { char };
-    let mut line: String = name.chars().take(MAX_NAME).map(visible).collect();
-    if name.chars().nth(MAX_NAME).is_some() {
-        line.push('…');
-    }
-    line
 }

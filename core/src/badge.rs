@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::name::printable;
 use crate::{Board, BootTime, Phase, Profiles, Row, WindowId};
 
 /// The sessions that a window certainly shows, in one.
@@ -51,7 +52,7 @@ fn merge(rows: &[&Row], profiles: &Profiles) -> Option<Badge> {
     Some(Badge {
         state: if working.is_some() { BadgeState::Working } else { BadgeState::Stopped },
         source: profile.map_or_else(|| "generic".to_owned(), |it| it.badge_source.clone()),
-        project: speaker.project.clone(),
+        project: printable(&speaker.project),
         turns: rows.iter().fold(0, |sum, row| row.turns.saturating_add(sum)),
         needs_attention: calling.is_some(),
         started_at: rows.iter().map(|row| row.session.process.started_at).min()?,

@@ -2,11 +2,16 @@
 //! windows of the compositor. A window is named only if the way to it is known.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use crate::{Owner, Pid};
+use crate::{BootTime, Owner, Pid};
 
 /// Multiplexers in multiplexers: deeper than this nobody nests them.
 const MAX_HOPS: usize = 8;
+
+/// A new terminal is there before its window: 21 to 36 ms were measured. Until
+/// then the windows that its process already has are others.
+const SHOWS_WITHIN: Duration = Duration::from_millis(500);
 
 /// The compositor's number of a window; Sway's `con_id`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,7 +43,7 @@ pub struct Hop {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HopKind {
-    /// tmux, screen, zellij: it lives on its own, whoever started it.
+    /// tmux, screen: it lives on its own, whoever started it.
     Multiplexer,
     /// `script`, `expect`: it runs inside what it shows itself on.
     Wrapper,
@@ -142,6 +147,8 @@ pub(crate) struct Map {
     windows: Vec<Window>,
     focused: Option<WindowId>,
     hops: BTreeMap<Pid, Hop>,
+    /// When each terminal was first heard of, by its name and holder.
+    terminals: BTreeMap<(String, Pid), BootTime>,
 }
 
 /// One way outwards, to one terminal's window or windows.
@@ -152,6 +159,15 @@ struct Way {
     /// Where the terminal is one of several windows of its process, all these.
     windows: Vec<WindowId>,
     is_current: bool,
+}
+
+/// By which windows a terminal is shown.
+#[derive(Clone, Debug)]
+enum Shown {
+    /// By the one that was born with it; by none where its process has none.
+    By(Vec<WindowId>),
+    /// By one of all that its process has by now.
+    InOneOf(Vec<WindowId>),
 }
 
 impl Map {
@@ -175,11 +191,28 @@ impl Map {
         viewers.filter_map(|viewer| Some((viewer.tty.as_str(), viewer.owner.as_ref()?)))
     }
 
-    pub(crate) fn locate(&self, tty: &str, owner: Option<&Owner>) -> Located {
+    /// Takes in which terminals there are, all of them. Gives when a new one
+    /// among them may be placed.
+    pub(crate) fn notice(
+        &mut self,
+        now: BootTime,
+        terminals: BTreeSet<(String, Owner)>,
+    ) -> Option<BootTime> {
+        let known = std::mem::take(&mut self.terminals);
+        for (tty, owner) in terminals {
+            let terminal = (tty, owner.process.pid);
+            let since = known.get(&terminal).copied().unwrap_or(now);
+            self.terminals.insert(terminal, since);
+        }
+        let has_new = self.terminals.keys().any(|terminal| !known.contains_key(terminal));
+        has_new.then(|| now + SHOWS_WITHIN)
+    }
+
+    pub(crate) fn locate(&self, now: BootTime, tty: &str, owner: Option<&Owner>) -> Located {
         let mut ways = Vec::new();
         if let Some(owner) = owner {
             let start = Way { is_current: true, ..Way::default() };
-            self.follow(tty, owner, start, &mut ways);
+            self.follow(now, tty, owner, start, &mut ways);
         }
         let is_seen = |way: &Way| {
             way.is_current && matches!(*way.windows, [window] if Some(window) == self.focused)
@@ -222,12 +255,16 @@ impl Map {
         }
     }
 
-    fn follow(&self, tty: &str, owner: &Owner, way: Way, ways: &mut Vec<Way>) {
-        let hop = self.hops.get(&owner.process.pid);
-        let windows = self.windows_of(tty, owner);
-        let hop = hop.filter(|hop| hop.kind == HopKind::Multiplexer || windows.is_empty());
+    fn follow(&self, now: BootTime, tty: &str, owner: &Owner, way: Way, ways: &mut Vec<Way>) {
+        let hop = self.hops.get(&owner.process.pid).filter(|hop| self.is_outwards(hop, owner));
         let Some(hop) = hop.filter(|_| way.steps.len() < MAX_HOPS) else {
-            ways.push(Way { windows, ..way });
+            ways.push(match self.windows_of(tty, owner) {
+                Shown::By(windows) => Way { windows, ..way },
+                Shown::InOneOf(_) if self.is_new(now, tty, owner) => {
+                    Way { is_current: false, ..way }
+                }
+                Shown::InOneOf(windows) => Way { windows, ..way },
+            });
             return;
         };
         let Some(pane) = hop.panes.iter().find(|pane| pane.tty == tty) else {
@@ -253,23 +290,42 @@ impl Map {
             way.steps.push(step(Some(viewer)));
             way.is_current &= viewer.sight == Sight::Current;
             match &viewer.owner {
-                Some(owner) => self.follow(&viewer.tty, owner, way, ways),
+                Some(owner) => self.follow(now, &viewer.tty, owner, way, ways),
                 None => ways.push(way),
             }
         }
     }
 
-    /// The windows that may show this terminal of this process.
-    fn windows_of(&self, tty: &str, owner: &Owner) -> Vec<WindowId> {
-        let mut family = std::iter::once(owner.process.pid).chain(owner.ancestors.iter().copied());
-        let of = |pid: Pid| self.windows.iter().filter(move |window| window.pid == pid);
-        let Some(pid) = family.find(|pid| of(*pid).next().is_some()) else {
-            return Vec::new();
+    /// Whether a hop leads further than to the windows of its holder's family:
+    /// an emulator may have been started from a terminal.
+    fn is_outwards(&self, hop: &Hop, holder: &Owner) -> bool {
+        let Some(shows) = self.emulator(holder).filter(|_| hop.kind == HopKind::Wrapper) else {
+            return true;
         };
+        let viewers = hop.panes.iter().flat_map(|pane| &pane.viewers);
+        let mut owners = viewers.filter_map(|viewer| viewer.owner.as_ref());
+        shows != holder.process.pid && owners.any(|owner| owner.process.pid == shows)
+    }
+
+    /// Which process of this one's family has windows, if one has.
+    fn emulator(&self, owner: &Owner) -> Option<Pid> {
+        let mut family = std::iter::once(owner.process.pid).chain(owner.ancestors.iter().copied());
+        family.find(|pid| self.windows.iter().any(|window| window.pid == *pid))
+    }
+
+    fn is_new(&self, now: BootTime, tty: &str, owner: &Owner) -> bool {
+        let since = self.terminals.get(&(tty.to_owned(), owner.process.pid));
+        since.is_none_or(|since| now < *since + SHOWS_WITHIN)
+    }
+
+    /// The windows that may show this terminal of this process.
+    fn windows_of(&self, tty: &str, owner: &Owner) -> Shown {
+        let Some(pid) = self.emulator(owner) else { return Shown::By(Vec::new()) };
+        let of = |pid: Pid| self.windows.iter().filter(move |window| window.pid == pid);
         if let Some(window) = of(pid).find(|window| window.tty.as_deref() == Some(tty)) {
-            return vec![window.id];
+            return Shown::By(vec![window.id]);
         }
         // Also those that were born with another terminal: they may have tabs.
-        of(pid).map(|window| window.id).collect()
+        Shown::InOneOf(of(pid).map(|window| window.id).collect())
     }
 }

@@ -82,6 +82,8 @@ enum Due {
     Settle(ProcessId),
     Forget(SessionId),
     Bury(ProcessId),
+    /// A terminal is no longer new.
+    Relocate,
 }
 
 /// What names the project of a process.
@@ -156,14 +158,14 @@ impl Model {
                 self.start(at, process, agent, works_at);
             }
             Fact::Attached { process, tty } => self.attach(at, process, tty),
-            Fact::Owned { tty, owner } => self.own(tty, &owner),
+            Fact::Owned { tty, owner } => self.own(at, tty, &owner),
             Fact::Windows { windows, focused } => {
                 self.map.set_windows(windows, focused);
-                self.relocate();
+                self.relocate(at);
             }
             Fact::Hopped(hop) => {
                 self.map.set_hop(hop);
-                self.relocate();
+                self.relocate(at);
             }
             Fact::BadgeRemoved(window) => self.see_window(window),
             Fact::Seen(session) => {
@@ -248,6 +250,7 @@ impl Model {
                 Due::Bury(process) => {
                     self.dead.remove(&process);
                 }
+                Due::Relocate => self.relocate(due),
             }
         }
         self.draw();
@@ -395,13 +398,13 @@ impl Model {
         }
     }
 
-    fn own(&mut self, tty: u64, owner: &Owner) {
+    fn own(&mut self, at: BootTime, tty: u64, owner: &Owner) {
         for process in self.on_terminal(tty) {
             if let Some(process) = self.processes.get_mut(&process) {
                 process.owner = Some(owner.clone());
             }
         }
-        self.relocate();
+        self.relocate(at);
     }
 
     /// Who holds the terminals on which sessions are shown, directly or by
@@ -416,10 +419,13 @@ impl Model {
             .collect()
     }
 
-    fn relocate(&mut self) {
+    fn relocate(&mut self, at: BootTime) {
+        if let Some(due) = self.map.notice(at, self.holders()) {
+            self.deadlines.insert((due, Due::Relocate));
+        }
         for process in self.processes.values_mut() {
             let Some(tty) = &process.tty else { continue };
-            let located = self.map.locate(&tty.name, process.owner.as_ref());
+            let located = self.map.locate(at, &tty.name, process.owner.as_ref());
             let comes = located.is_selected && !process.located.is_selected;
             process.located = located;
             // Where no window is known, to choose its pane is to come to it.

@@ -122,9 +122,11 @@ impl Story {
     }
 
     fn focus(&mut self, window: u64) {
-        let window_of =
-            |id, pid| Window { id: WindowId(id), pid: Pid(pid), tty: None, project: None };
-        let windows = vec![window_of(5, FOOT), window_of(6, 51)];
+        let window_of = |id, pid, tty: &str| {
+            let tty = Some(tty.to_owned());
+            Window { id: WindowId(id), pid: Pid(pid), tty, project: None }
+        };
+        let windows = vec![window_of(5, FOOT, "pts/1"), window_of(6, 51, "pts/2")];
         self.tell(Fact::Windows { windows, focused: Some(WindowId(window)) });
     }
 

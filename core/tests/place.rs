@@ -46,6 +46,8 @@ fn tmux(panes: &[(&str, &str, &[Viewer])]) -> Fact {
 struct Story {
     teller: Teller,
     codex: ProcessId,
+    /// Of the last fact by `tell`.
+    at: u64,
 }
 
 /// A codex on `pts/1`, which `owner` holds.
@@ -55,12 +57,16 @@ fn codex(owner: Owner) -> Story {
     teller.start(1_000, codex, "codex");
     teller.output(1_100, codex);
     teller.tell(1_200, Fact::Owned { tty: 1, owner });
-    Story { teller, codex }
+    Story { teller, codex, at: 1_300 }
 }
 
 impl Story {
+    /// Long enough after the last for its terminals to have their windows.
     fn tell(&mut self, fact: Fact) {
-        self.teller.tell(2_000, fact);
+        self.at += 1;
+        self.teller.tell(self.at, fact);
+        self.at += 500;
+        self.teller.expire(self.at);
     }
 
     fn row(&self) -> Row {
@@ -170,6 +176,37 @@ fn multiplexers_in_a_circle_lead_nowhere() {
     let itself = viewer("pts/1", owner(TMUX, &[]), Sight::Current);
     story.tell(tmux(&[("pts/1", "%3", &[itself])]));
     assert_eq!(story.place(), Place::Nowhere);
+}
+
+/// A process with one window opens another: its terminal is there before it.
+#[test]
+fn a_new_terminal_waits_for_its_window() {
+    let mut story = codex(owner(FOOT, &[]));
+    let first = Window { tty: Some("pts/9".to_owned()), ..window(5, FOOT) };
+    story.teller.tell(1_250, windows(std::slice::from_ref(&first), Some(5)));
+    assert_eq!(story.place(), Place::Nowhere, "that one shows another");
+    assert!(!story.row().located.is_in_focus);
+    let second = Window { tty: Some("pts/1".to_owned()), ..window(6, FOOT) };
+    story.teller.tell(1_300, windows(&[first.clone(), second], Some(6)));
+    assert_eq!(story.place(), Place::One(WindowId(6)));
+
+    let mut story = codex(owner(FOOT, &[]));
+    story.teller.tell(1_250, windows(&[first], Some(5)));
+    story.teller.expire(1_699);
+    assert_eq!(story.place(), Place::Nowhere);
+    story.teller.expire(1_700);
+    assert_eq!(story.place(), Place::One(WindowId(5)), "no window came: it is a tab");
+}
+
+#[test]
+fn a_wrapper_in_one_of_several_windows_leads_to_that_one() {
+    let mut story = codex(owner(70, &[FOOT]));
+    let born = Window { tty: Some("pts/8".to_owned()), ..window(6, FOOT) };
+    story.tell(windows(&[window(5, FOOT), born], None));
+    assert_eq!(story.place(), Place::AnyOf(all(&[5, 6])));
+    let outside = viewer("pts/8", owner(FOOT, &[]), Sight::Current);
+    story.tell(hop(70, HopKind::Wrapper, &[("pts/1", "", &[outside])]));
+    assert_eq!(story.place(), Place::One(WindowId(6)));
 }
 
 #[test]
@@ -288,6 +325,7 @@ fn projects_are_named_by_the_first_that_can() {
         Fact::Hopped(Hop { holder: Pid(TMUX), kind, address, panes: vec![pane] })
     };
     teller.tell(3_000, named("0"));
+    teller.expire(3_500);
     assert_eq!(project(&teller), "acme/site", "a number is no name");
     teller.tell(4_000, named("shop"));
     assert_eq!(project(&teller), "shop");

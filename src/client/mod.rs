@@ -2,17 +2,21 @@
 
 mod link;
 
+use std::fmt;
 use std::io::{BufRead, BufReader, ErrorKind, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use serde::de::DeserializeOwned;
 
 pub(crate) use self::link::{FromDaemon, Link};
-use crate::protocol::{Answer, BoardLine, FactLine, Greeting, Line, Request, VERSION};
+use crate::protocol::{Answer, BoardLine, FactLine, Greeting, Line, Request, StatusLine, VERSION};
 use crate::runtime_dir;
+
+/// For an answer that takes the daemon no work.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// The daemon reads within microseconds; whoever asks must not hang where it
 /// does not.
@@ -40,6 +44,15 @@ pub(crate) enum Heard {
     Answer(Answer),
 }
 
+/// What became of a wait for a board.
+#[derive(Debug)]
+pub(crate) enum Next<'a> {
+    Board(&'a BoardLine),
+    TimedOut,
+    /// The daemon has ended.
+    Ended,
+}
+
 /// Connects to the first daemon that answers, by the socket that `path` finds
 /// in its runtime directory.
 pub(crate) fn connect(
@@ -57,8 +70,22 @@ pub(crate) fn connect(
             }
         }
     }
-    bail!("the monitor does not run; start it with: sudo ebpf-ai-monitor --user \"$USER\"")
+    Err(NotRunning.into())
 }
+
+/// No daemon answers where it should.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NotRunning;
+
+impl fmt::Display for NotRunning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "the monitor does not run; start it with: sudo ebpf-ai-monitor --user \"$USER\"",
+        )
+    }
+}
+
+impl std::error::Error for NotRunning {}
 
 impl Lines {
     pub(crate) fn connect(runtime_dirs: &[PathBuf]) -> anyhow::Result<Self> {
@@ -105,18 +132,55 @@ impl Client {
         })
     }
 
+    /// The same, but no longer than until `end`.
+    pub(crate) fn next_until(&mut self, end: Option<Instant>) -> anyhow::Result<Next<'_>> {
+        // Zero would be for ever.
+        let shortest = Duration::from_millis(1);
+        let patience = end.map(|end| end.saturating_duration_since(Instant::now()).max(shortest));
+        let stream = self.lines.0.get_ref();
+        stream.set_read_timeout(patience).context("cannot bound the wait")?;
+        match self.hear() {
+            Ok(None) => Ok(Next::Ended),
+            Ok(Some(_)) => Ok(self.board.as_ref().map_or(Next::Ended, Next::Board)),
+            Err(error) => match error.downcast_ref::<std::io::Error>().map(std::io::Error::kind) {
+                Some(ErrorKind::WouldBlock | ErrorKind::TimedOut) => Ok(Next::TimedOut),
+                _ => Err(error),
+            },
+        }
+    }
+
     /// The board as it is now.
     pub(crate) fn board(runtime_dirs: &[PathBuf]) -> anyhow::Result<BoardLine> {
-        let mut client = Self::connect(runtime_dirs)?;
-        client.next()?.cloned().context("the monitor has just ended")
+        Self::connect(runtime_dirs)?.first_board()
     }
 
     /// Asks one thing, and waits for the answer.
     pub(crate) fn ask(runtime_dirs: &[PathBuf], request: &Request) -> anyhow::Result<Answer> {
+        Self::connect(runtime_dirs)?.answer(request)
+    }
+
+    /// How the daemon does, and its board. Does not wait for one that hangs.
+    pub(crate) fn status(runtime_dirs: &[PathBuf]) -> anyhow::Result<(StatusLine, BoardLine)> {
         let mut client = Self::connect(runtime_dirs)?;
-        client.send(request)?;
+        let stream = client.lines.0.get_ref();
+        stream.set_read_timeout(Some(PATIENCE)).context("cannot bound the wait")?;
+        stream.set_write_timeout(Some(PATIENCE)).context("cannot bound the wait")?;
+        let Answer::Status(status) = client.answer(&Request::Status)? else {
+            bail!("the monitor answers something else");
+        };
+        Ok((status, client.board.context("the monitor sends no board")?))
+    }
+
+    /// The board that a new reader is sent.
+    pub(crate) fn first_board(&mut self) -> anyhow::Result<BoardLine> {
+        self.next()?.cloned().context("the monitor has just ended")
+    }
+
+    /// Asks on this connection, and waits for the answer.
+    pub(crate) fn answer(&mut self, request: &Request) -> anyhow::Result<Answer> {
+        self.send(request)?;
         loop {
-            match client.hear()?.context("the monitor has just ended")? {
+            match self.hear()?.context("the monitor has just ended")? {
                 Heard::Board => {}
                 Heard::Answer(Answer::Failed { problem }) => bail!("{problem}"),
                 Heard::Answer(answer) => return Ok(answer),

@@ -13,6 +13,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::Refusal;
 use super::args::{AGENTS_DIR, CONFIG, LONGEST_THRESHOLD_MS};
+use crate::accounts;
 use crate::config::{ConfigFiles, Flags, LogLevel, SYSTEM};
 use crate::daemon;
 use crate::runtime_dir::RuntimeDir;
@@ -84,6 +85,10 @@ impl RunArgs {
         daemon::run(self.settings(Box::new(switch))?)
     }
 
+    pub(super) fn runtime_dir(&self) -> Option<PathBuf> {
+        self.runtime_dir.clone()
+    }
+
     fn settings(self, log: daemon::LogSwitch) -> Result<daemon::Settings, Refusal> {
         let user = find_user(self.user)?;
         let runtime_dir = self.runtime_dir.map_or(RuntimeDir::Default, RuntimeDir::At);
@@ -109,12 +114,12 @@ impl RunArgs {
     }
 }
 
-fn find_user(name: Option<String>) -> Result<User, Refusal> {
+pub(super) fn find_user(name: Option<String>) -> Result<User, Refusal> {
     let (found, name) = match name {
-        Some(name) => (User::from_name(&name), name),
+        Some(name) => (accounts::by_name(&name), name),
         None => {
             let uid = calling_user()?;
-            (User::from_uid(uid), uid.to_string())
+            (accounts::by_uid(uid), uid.to_string())
         }
     };
     match found {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::{Timestamp, tz::TimeZone};
 
-use crate::protocol::{ChangeLine, PhaseWord, ReasonWord, RowLine};
+use crate::protocol::{ChangeLine, PhaseWord, PlaceWord, ReasonWord, RowLine};
 use crate::sources::boot_time;
 
 /// `waiting (permission)`.
@@ -40,6 +40,33 @@ pub(crate) fn duration(duration: Duration) -> String {
         (0, 0, _) => format!("{minutes}m{:02}s", seconds % 60),
         (0, _, _) => format!("{hours}h{:02}m", minutes % 60),
         _ => format!("{days}d{:02}h", hours % 24),
+    }
+}
+
+/// `codex 20417 pts/4`.
+pub(crate) fn name(row: &RowLine) -> String {
+    format!("{} {} {}", row.agent, row.pid, row.tty)
+}
+
+/// The windows that show it; `12?14`: one of them, and nobody knows which.
+pub(crate) fn windows(row: &RowLine) -> String {
+    let between = match row.place {
+        PlaceWord::Nowhere => return "-".to_owned(),
+        PlaceWord::AnyOf => "?",
+        PlaceWord::One | PlaceWord::Several => ",",
+    };
+    row.windows.iter().map(u64::to_string).collect::<Vec<_>>().join(between)
+}
+
+/// For how long it is muted yet; empty if it is not.
+pub(crate) fn mute(row: &RowLine) -> String {
+    match (row.muted, row.muted_until_ns) {
+        (false, _) => String::new(),
+        (true, None) => "muted".to_owned(),
+        (true, Some(until_ns)) => {
+            let left = until_ns.saturating_sub(boot_time().as_nanos());
+            format!("muted {}", duration(Duration::from_nanos(left)))
+        }
     }
 }
 

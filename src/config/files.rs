@@ -78,7 +78,8 @@ fn suggestion(message: &str) -> Option<&str> {
     }
     let mut words = message.split('`').skip(1).step_by(2);
     let unknown = words.next()?;
-    let alike = words.map(|word| (strsim::jaro_winkler(unknown, word), word));
+    let lower = unknown.to_lowercase();
+    let alike = words.map(|word| (strsim::jaro_winkler(&lower, &word.to_lowercase()), word));
     let best = alike.max_by(|(one, _), (other, _)| one.total_cmp(other));
     best.filter(|(alike, _)| *alike >= ALIKE).map(|(_, word)| word)
 }
@@ -118,8 +119,8 @@ mod tests {
         let user = "[notifications]\ndelay_ms = 7";
         let wanted = read_all(&[system, user]).unwrap().with(&Flags::default());
         assert_eq!(wanted.threshold, Duration::from_secs(2));
-        assert_eq!(wanted.notifications.delay, Duration::from_millis(7));
-        assert_eq!(wanted.notifications.urgency, ebpf_ai_monitor_core::Urgency::Low);
+        assert_eq!(wanted.calls.policy.delay, Duration::from_millis(7));
+        assert_eq!(wanted.calls.policy.urgency, ebpf_ai_monitor_core::Urgency::Low);
     }
 
     #[test]
@@ -143,6 +144,10 @@ mod tests {
             ("[notifications]\nquiet_hours = [\"22-7\"]", "2:15: \"22-7\" is no time"),
             ("[notifications]\nurgency = \"loud\"", "2:11: unknown variant `loud`"),
             ("[notifications.reasons.tired]", "unknown variant `tired`"),
+            ("[metrics]\nlisten = \"0.0.0.0:80\"", "2:10: \"0.0.0.0:80\" is no loopback address"),
+            ("[metrics]\nfile = \"a.txt\"", "ends in .prom"),
+            ("[[hooks]]\ncommand = []", "a command begins with a program"),
+            ("[[hooks]]\ncommand = [\"a\"]\non = [\"calls\"]", "did you mean `call`?"),
             ("[notifications\n", "1:"),
         ];
         for (text, expected) in table {

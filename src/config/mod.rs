@@ -1,20 +1,26 @@
 //! How the person wants it: the system's file, over it the user's own, over
 //! both the command line. People read of the keys in `docs/config.toml`.
 
+mod calls;
 mod changes;
 mod files;
+mod metrics;
 mod notifications;
 
 use std::time::Duration;
 
 use clap::ValueEnum;
-use ebpf_ai_monitor_core::{AlertPolicy, ProjectSource};
+use ebpf_ai_monitor_core::ProjectSource;
 use serde::{Deserialize, Deserializer};
 use tracing::level_filters::LevelFilter;
 
+use self::calls::{HookTable, Terminal};
 pub(crate) use self::changes::{Changes, Wake};
 pub(crate) use self::files::{ConfigFiles, SYSTEM};
+use self::metrics::Metrics;
 use self::notifications::Notifications;
+use crate::sinks::metrics::MetricsChoices;
+use crate::sinks::notify::Calls;
 
 /// Every key there is, with its default and what it does.
 pub(crate) const EXAMPLE: &str = include_str!("../../docs/config.toml");
@@ -31,8 +37,11 @@ pub(crate) struct Config {
     log_level: Option<LogLevel>,
     transcripts: Option<bool>,
     project_order: Option<Vec<ProjectWord>>,
-    pub(crate) notifications: Notifications,
+    notifications: Notifications,
     tmux: TmuxKeys,
+    terminal: Terminal,
+    hooks: Vec<HookTable>,
+    metrics: Metrics,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -50,8 +59,8 @@ pub(crate) struct Flags {
     pub(crate) no_transcripts: bool,
 }
 
-/// What holds in the end. Later changes of `processes` and `transcripts` take
-/// a restart.
+/// What holds in the end. Later changes of `processes`, `transcripts` and
+/// `metrics` take a restart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Wanted {
     pub(crate) processes: Vec<String>,
@@ -59,8 +68,9 @@ pub(crate) struct Wanted {
     pub(crate) log_level: LogLevel,
     pub(crate) transcripts: TranscriptUse,
     pub(crate) project_order: Vec<ProjectSource>,
-    pub(crate) notifications: AlertPolicy,
+    pub(crate) calls: Calls,
     pub(crate) tmux_status: StatusUse,
+    pub(crate) metrics: MetricsChoices,
 }
 
 /// Whether what agents write down of themselves is read.
@@ -124,12 +134,17 @@ impl Config {
             log_level: flags.log_level.or(self.log_level).unwrap_or(LogLevel::Info),
             transcripts: if reads { TranscriptUse::Read } else { TranscriptUse::Ignore },
             project_order: order.unwrap_or_else(|| ProjectSource::DEFAULT_ORDER.to_vec()),
-            notifications: self.notifications.into(),
             tmux_status: if self.tmux.status.unwrap_or(false) {
                 StatusUse::Show
             } else {
                 StatusUse::Hide
             },
+            calls: Calls {
+                policy: self.notifications.into(),
+                hooks: self.hooks.into_iter().map(Into::into).collect(),
+                terminals: self.terminal.into(),
+            },
+            metrics: self.metrics.into(),
         }
     }
 }

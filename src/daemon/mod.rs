@@ -104,7 +104,7 @@ pub(crate) fn run(settings: Settings) -> anyhow::Result<()> {
         }
         reporter.outcome("transcripts", &started);
     }
-    let hops = Hops::start(Arc::downgrade(&inbox))?;
+    let hops = Hops::start(Arc::downgrade(&inbox), reporter.clone())?;
     thread::Builder::new().name("kernel".into()).spawn(move || {
         if let Err(error) = kernel.run(&inbox) {
             error!("kernel: {error:#}");

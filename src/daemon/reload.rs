@@ -4,12 +4,13 @@ use std::sync::Weak;
 use std::sync::mpsc::SyncSender;
 use std::thread;
 
-use ebpf_ai_monitor_core::{AlertPolicy, Fact};
+use ebpf_ai_monitor_core::Fact;
 use tracing::{error, info, warn};
 
 use super::LogSwitch;
 use crate::config::{Changes, ConfigFiles, Flags, StatusUse, Wake, Wanted};
 use crate::health::Reporter;
+use crate::sinks::notify::Calls;
 use crate::sources::{Dated, boot_time};
 
 /// The part of it that the model hears.
@@ -24,7 +25,7 @@ pub(super) struct Reload {
     /// What holds at present.
     pub(super) holds: Wanted,
     pub(super) inbox: Weak<SyncSender<Dated>>,
-    pub(super) notify: Box<dyn Fn(AlertPolicy) + Send>,
+    pub(super) notify: Box<dyn Fn(Calls) + Send>,
     pub(super) tmux_status: Box<dyn Fn(StatusUse) + Send>,
     pub(super) log: LogSwitch,
     pub(super) reporter: Reporter,
@@ -40,6 +41,7 @@ impl Reload {
                     Ok(wake) => why = wake,
                     Err(error) => {
                         warn!("configuration: {error:#}; changes take a restart");
+                        self.reporter.trouble("configuration", format_args!("{error:#}"));
                         return;
                     }
                 }
@@ -65,16 +67,20 @@ impl Reload {
             }
             return;
         }
-        let needs_restart = (&wanted.processes, wanted.transcripts)
-            != (&self.holds.processes, self.holds.transcripts);
+        let held = &self.holds;
+        let needs_restart = (&wanted.processes, wanted.transcripts, &wanted.metrics)
+            != (&held.processes, held.transcripts, &held.metrics);
         (self.log)(wanted.log_level.into());
-        let also =
-            if needs_restart { "; `processes` and `transcripts` take a restart" } else { "" };
+        let also = if needs_restart {
+            "; `processes`, `transcripts` and `metrics` take a restart"
+        } else {
+            ""
+        };
         info!("the configuration is read again{also}");
         if let Some(inbox) = self.inbox.upgrade() {
             let _ = inbox.send(Dated { at: boot_time(), fact: configured(&wanted) });
         }
-        (self.notify)(wanted.notifications.clone());
+        (self.notify)(wanted.calls.clone());
         (self.tmux_status)(wanted.tmux_status);
         self.holds = wanted;
     }

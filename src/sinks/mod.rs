@@ -10,6 +10,7 @@ pub(crate) mod facts;
 pub(crate) mod journal;
 mod line_socket;
 pub(crate) mod mask;
+pub(crate) mod metrics;
 pub(crate) mod notify;
 pub(crate) mod socket;
 pub(crate) mod tmux_status;

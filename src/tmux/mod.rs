@@ -67,6 +67,23 @@ pub(crate) fn choose(
     ask(server, socket, &command).map(drop)
 }
 
+/// Shows a message to everybody who looks at this server. `text` is a format.
+pub(crate) fn tell_all(server: Pid, socket: &Path, text: &str) -> anyhow::Result<()> {
+    let clients = ask(server, socket, &["list-clients", "-F", "#{client_tty}"])?;
+    // One of control mode has no terminal.
+    for client in clients.iter().filter(|client| !client.is_empty()) {
+        ask(server, socket, &["display-message", "-c", client, text])?;
+    }
+    Ok(())
+}
+
+/// `tmux 3.3a`.
+pub(crate) fn version(server: Pid, socket: &Path) -> anyhow::Result<String> {
+    let lines = ask(server, socket, &["display-message", "-p", "#{version}"])?;
+    let version = lines.into_iter().next().filter(|line| !line.is_empty());
+    version.map(|version| format!("tmux {version}")).context("tmux does not say")
+}
+
 /// What a client shows, for [`show`]: `$1:@2.%3`.
 pub(crate) fn shown(server: Pid, socket: &Path, client: &str) -> anyhow::Result<String> {
     let device = format!("/dev/{client}");

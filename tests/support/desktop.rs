@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::io::ErrorKind;
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -14,6 +15,7 @@ use super::pty::example;
 use super::user::TestUser;
 use super::wait_until;
 
+const X11_SOCKETS: &str = "/tmp/.X11-unix";
 const BOUND: Duration = Duration::from_secs(20);
 const SWAY_CONFIG: &str = "\
 xwayland enable
@@ -30,6 +32,9 @@ pub struct Shown {
     pub id: u64,
     pub pid: u64,
     pub is_focused: bool,
+    /// What its program calls itself, by Wayland or X11.
+    pub app: String,
+    pub title: String,
 }
 
 /// The user's own end with the user; this ends Sway and the bus before.
@@ -49,6 +54,7 @@ impl<'a> Desktop<'a> {
         let runtime = user.make_folder("runtime")?;
         fs::set_permissions(&runtime, fs::Permissions::from_mode(0o700))?;
         user.write("sway.config", SWAY_CONFIG)?;
+        share_x11_sockets()?;
         Ok(Self { user, runtime, sway: None, bus: None, environment: BTreeMap::new() })
     }
 
@@ -183,12 +189,26 @@ impl<'a> Desktop<'a> {
         Ok(format!("{} {ASKING}", example(self.user, "scripted_agent")?.display()))
     }
 
-    pub fn screenshot(&self, path: &Path) -> Result<()> {
+    /// What is to be seen in a part of the screen: `X,Y WIDTHxHEIGHT`; as PNG.
+    pub fn screenshot(&self, part: &str) -> Result<Vec<u8>> {
         let own = self.user.home().join("screenshot.png");
-        self.run("grim", &[&own.display().to_string()])?;
-        fs::copy(&own, path).with_context(|| format!("cannot write {}", path.display()))?;
-        Ok(())
+        self.run("grim", &["-g", part, &own.display().to_string()])?;
+        fs::read(&own).with_context(|| format!("cannot read {}", own.display()))
     }
+}
+
+/// Makes the directory of X11's sockets as every system has it. Where it was
+/// missing, an Xwayland made it for its own user alone.
+fn share_x11_sockets() -> Result<()> {
+    if let Err(error) = fs::create_dir(X11_SOCKETS)
+        && error.kind() != ErrorKind::AlreadyExists
+    {
+        return Err(error).context("cannot make a directory for X11");
+    }
+    let about = fs::symlink_metadata(X11_SOCKETS)?;
+    ensure!(about.is_dir(), "{X11_SOCKETS} is no directory");
+    chown(X11_SOCKETS, Some(0), Some(0))?;
+    Ok(fs::set_permissions(X11_SOCKETS, fs::Permissions::from_mode(0o1777))?)
 }
 
 impl Drop for Desktop<'_> {
@@ -207,8 +227,15 @@ fn kill(child: &mut Option<Child>) -> Result<()> {
 
 fn collect(node: &Value, windows: &mut Vec<Shown>) {
     if let (Some(id), Some(pid)) = (node["id"].as_u64(), node["pid"].as_u64()) {
-        let is_focused = node["focused"] == true;
-        windows.push(Shown { id, pid, is_focused });
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let class = &node["window_properties"]["class"];
+        windows.push(Shown {
+            id,
+            pid,
+            is_focused: node["focused"] == true,
+            app: text(if node["app_id"].is_string() { &node["app_id"] } else { class }),
+            title: text(&node["name"]),
+        });
     }
     for list in ["nodes", "floating_nodes"] {
         node[list].as_array().into_iter().flatten().for_each(|child| collect(child, windows));

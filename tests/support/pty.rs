@@ -5,6 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use anyhow::{Context as _, Result};
@@ -31,13 +32,16 @@ pub fn copy_for(user: &TestUser, program: &Path) -> Result<PathBuf> {
     Ok(copy)
 }
 
-/// A program that runs on a pty; what it writes is read and dropped. Dropping
-/// this hangs up and ends it.
+/// Of what a program writes, so that a flood cannot fill the memory.
+const MOST_KEPT: usize = 1 << 20;
+
+/// A program that runs on a pty. Dropping this hangs up and ends it.
 #[derive(Debug)]
 pub struct OnPty {
     name: String,
     master: File,
     child: Child,
+    said: Arc<Mutex<Vec<u8>>>,
 }
 
 impl OnPty {
@@ -54,12 +58,19 @@ impl OnPty {
         let child = command.spawn().context("cannot start the program on the terminal")?;
         let master = File::from(master);
         let mut output = master.try_clone()?;
+        let said = Arc::new(Mutex::new(Vec::new()));
+        let keeping = Arc::clone(&said);
         thread::spawn(move || {
             let mut buffer = [0; 65536];
-            while matches!(output.read(&mut buffer), Ok(1..)) {}
+            while let Ok(read @ 1..) = output.read(&mut buffer) {
+                let mut kept = keeping.lock().unwrap_or_else(PoisonError::into_inner);
+                if kept.len() < MOST_KEPT {
+                    kept.extend(&buffer[..read]);
+                }
+            }
         });
         let name = path.to_str()?.trim_start_matches("/dev/").to_owned();
-        Ok(Self { name, master, child })
+        Ok(Self { name, master, child, said })
     }
 
     /// The terminal, as in `ps`.
@@ -69,6 +80,17 @@ impl OnPty {
 
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Whether the terminal was sent this.
+    pub fn has_said(&self, text: &str) -> bool {
+        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        said.windows(text.len()).any(|window| window == text.as_bytes())
+    }
+
+    /// Makes the terminal the user's, as that of an emulator of theirs would be.
+    pub fn give_to(&self, user: &TestUser) -> Result<()> {
+        user.own(&Path::new("/dev").join(&self.name))
     }
 
     pub fn write(&self, keys: &[u8]) -> Result<()> {

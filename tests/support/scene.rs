@@ -21,6 +21,7 @@ pub struct Scene<'a> {
     pub boards: Boards,
     pub monitor: Monitor,
     binary: PathBuf,
+    agents: &'static [&'static str],
 }
 
 impl<'a> Scene<'a> {
@@ -32,17 +33,26 @@ impl<'a> Scene<'a> {
     }
 
     pub fn watch(user: &'a TestUser, desktop: Desktop<'a>, binary: &Path) -> Result<Self> {
-        let monitor = Monitor::start(binary, user, THRESHOLD, &["scripted_agent"])?;
+        Self::watch_for(user, desktop, binary, &["scripted_agent"])
+    }
+
+    pub fn watch_for(
+        user: &'a TestUser,
+        desktop: Desktop<'a>,
+        binary: &Path,
+        agents: &'static [&'static str],
+    ) -> Result<Self> {
+        let monitor = Monitor::start(binary, user, THRESHOLD, agents)?;
         let boards = Boards::connect(user)?;
-        Ok(Self { user, desktop, boards, monitor, binary: binary.to_owned() })
+        Ok(Self { user, desktop, boards, monitor, binary: binary.to_owned(), agents })
     }
 
     /// Ends the monitor by SIGKILL and starts another.
     pub fn restart(self) -> Result<Self> {
-        let Self { user, desktop, boards, monitor, binary } = self;
+        let Self { user, desktop, boards, monitor, binary, agents } = self;
         drop(boards);
         monitor.kill()?;
-        Self::watch(user, desktop, &binary)
+        Self::watch_for(user, desktop, &binary, agents)
     }
 
     /// An agent in a terminal of its own, that waits by now.

@@ -116,7 +116,7 @@ impl TestUser {
         Ok(path)
     }
 
-    fn own(&self, path: &Path) -> Result<()> {
+    pub fn own(&self, path: &Path) -> Result<()> {
         let Account { uid, gid, .. } = self.0;
         chown(path, Some(uid), Some(gid)).with_context(|| format!("cannot own {}", path.display()))
     }

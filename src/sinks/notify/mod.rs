@@ -2,6 +2,8 @@
 //! say, and brings the person to the session whose notification they press.
 
 mod bus;
+mod hooks;
+mod terminals;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,15 +18,22 @@ use ebpf_ai_monitor_core::{
 use tracing::{debug, warn};
 
 use self::bus::{Bus, BusItem, BusNews};
+pub(crate) use self::bus::{Server, find_server};
+use self::hooks::Hooks;
+pub(crate) use self::hooks::{Hook, HookEvent, Person};
+use self::terminals::Terminals;
+pub(crate) use self::terminals::{NotifySequence, TerminalChoices};
 use super::{Handle, Sink};
+use crate::health::Reporter;
 use crate::protocol::RowLine;
 use crate::reach::{Errand, Reach};
-use crate::runtime_dir::RuntimeDir;
 use crate::sources::boot_time;
 
 /// Between two tries to reach the bus while something is to be shown.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// As the person knows it.
+const PART: &str = "notifications";
 
 #[derive(Debug)]
 pub(crate) struct Notify {
@@ -34,11 +43,19 @@ pub(crate) struct Notify {
 #[derive(Debug)]
 enum News {
     Board(Board),
-    Policy(AlertPolicy),
+    Calls(Box<Calls>),
     Bus(BusNews),
     /// The person has logged in.
     Revived,
     Ended(Sender<()>),
+}
+
+/// How the person wants to be called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Calls {
+    pub(crate) policy: AlertPolicy,
+    pub(crate) hooks: Vec<Hook>,
+    pub(crate) terminals: TerminalChoices,
 }
 
 impl From<BusNews> for News {
@@ -49,18 +66,21 @@ impl From<BusNews> for News {
 
 impl Notify {
     pub(crate) fn start(
-        desktop: &RuntimeDir,
-        policy: AlertPolicy,
+        person: Person,
+        calls: Calls,
         profiles: Profiles,
         reach: Reach,
+        reporter: Reporter,
     ) -> anyhow::Result<Self> {
         let (sender, news) = channel();
-        let uid = rustix::process::geteuid().as_raw();
-        let teller = Teller {
-            runtime_dir: desktop.of_desktop(uid),
+        let mut teller = Teller {
+            runtime_dir: person.runtime_dir.clone(),
             reach,
+            hooks: Hooks::new(person, reporter.clone()),
+            terminals: Terminals::start(reporter.clone())?,
+            reporter,
             news: sender.clone(),
-            alerts: Alerts::new(policy, profiles),
+            alerts: Alerts::new(AlertPolicy::default(), profiles),
             board: Board::default(),
             bus: None,
             buses: 0,
@@ -68,6 +88,7 @@ impl Notify {
             pause: FIRST_PAUSE,
             retry_at: None,
         };
+        teller.want(calls);
         thread::Builder::new().name("notify".into()).spawn(move || teller.run(&news))?;
         Ok(Self { news: sender })
     }
@@ -77,17 +98,17 @@ impl Notify {
     }
 
     /// Hands over what the person wants from now on.
-    pub(crate) fn policy(&self) -> impl Fn(AlertPolicy) + Send + use<> {
+    pub(crate) fn calls(&self) -> impl Fn(Calls) + Send + use<> {
         let news = self.news.clone();
-        move |policy| {
-            let _ = news.send(News::Policy(policy));
+        move |calls| {
+            let _ = news.send(News::Calls(Box::new(calls)));
         }
     }
 }
 
 impl Sink for Notify {
     fn name(&self) -> &'static str {
-        "notifications"
+        PART
     }
 
     fn show(&mut self, _: &Board, after: &Board) -> anyhow::Result<()> {
@@ -99,6 +120,9 @@ impl Sink for Notify {
 struct Teller {
     runtime_dir: PathBuf,
     reach: Reach,
+    hooks: Hooks,
+    terminals: Terminals,
+    reporter: Reporter,
     news: Sender<News>,
     alerts: Alerts,
     board: Board,
@@ -148,12 +172,22 @@ impl Teller {
 
     fn hear(&mut self, item: News) {
         match item {
-            News::Board(board) => self.board = board,
-            News::Policy(policy) => self.alerts.set_policy(policy),
+            News::Board(board) => {
+                self.hooks.change(&self.board, &board);
+                self.board = board;
+            }
+            News::Calls(calls) => self.want(*calls),
             News::Revived => self.lose_bus(),
             News::Bus(BusNews { bus, item }) if bus == self.buses => self.hear_bus(item),
             News::Bus(_) | News::Ended(_) => {}
         }
+    }
+
+    fn want(&mut self, calls: Calls) {
+        let Calls { policy, hooks, terminals } = calls;
+        self.alerts.set_policy(policy);
+        self.hooks.set(hooks);
+        self.terminals.set(terminals);
     }
 
     fn hear_bus(&mut self, item: BusItem) {
@@ -177,6 +211,8 @@ impl Teller {
                 if let Some(bus) = &mut self.bus {
                     bus.set_owned(is_owned);
                 }
+                // That there is none is no trouble, and another may do better.
+                self.reporter.well(PART);
                 self.show_standing();
             }
             BusItem::Lost => {
@@ -204,7 +240,13 @@ impl Teller {
         let changes = self.alerts.update(boot_time(), time_of_day(), &self.board);
         for change in changes {
             match change {
-                Change::Show(alert) => self.show(&alert, true),
+                Change::Show(alert) => {
+                    if let Some(row) = self.board.row(alert.session) {
+                        self.hooks.call(&alert, row);
+                        self.terminals.call(&alert, row);
+                    }
+                    self.show(&alert, true);
+                }
                 Change::Replace(alert) => self.show(&alert, false),
                 Change::Close(session) => self.close(session),
             }
@@ -224,7 +266,9 @@ impl Teller {
         }
         let replaces = self.shown.get(&alert.session).copied();
         let Some(bus) = self.bus.as_ref().filter(|bus| bus.is_owned) else { return };
-        match bus.notify(alert, replaces, is_loud) {
+        let outcome = bus.notify(alert, replaces, is_loud);
+        self.reporter.outcome(PART, &outcome);
+        match outcome {
             Ok(id) => {
                 self.shown.insert(alert.session, id);
             }
@@ -260,6 +304,7 @@ impl Teller {
     }
 
     fn lose_bus(&mut self) {
+        self.reporter.well(PART);
         self.bus = None;
         self.shown.clear();
         self.pause = FIRST_PAUSE;
