@@ -64,7 +64,8 @@ TO_EMULATE += aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu mmdebstrap:mmdebstrap 
 TO_CHECK_NIX := nix-instantiate:nix-bin systemd-analyze:systemd jq:jq
 
 .PHONY: help setup setup-tests setup-static setup-packages setup-nix setup-kernels build run demo \
-	test test-kernels test-host check check-nix score fuzz bench dist install uninstall deb rpm static clean
+	test test-kernels test-host check check-nix score fuzz bench pictures dist install uninstall \
+	deb rpm static clean
 
 help: ## List these words
 	@echo "make WORD, where WORD is one of"
@@ -238,10 +239,15 @@ fuzz: setup
 			-max_total_time=$(or $(FUZZ_SECONDS),600) -timeout=10
 	done
 
-bench: ## Measure what the monitor costs other programs, and itself
+bench: ## Measure what the monitor costs other programs and itself, and many sessions
 bench: setup
 	@$(CARGO) build --release --example scripted_agent
-	$(CARGO) $(BY_SUDO) bench --bench unwatched
+	$(CARGO) $(BY_SUDO) bench --bench unwatched --bench sessions
+
+pictures: ## Make the pictures of the docs anew, from the real programs without a screen
+pictures: setup-tests
+	@$(IN_BUILD) SCREENSHOTS="$(CURDIR)/docs/pictures" cargo $(BY_SUDO) test \
+		--test pictures --test views -- --include-ignored
 
 dist: build
 	@$(IN_BUILD) packaging/dist.sh "$(TARGET)/release/ebpf-ai-monitor" "$(DIST)"

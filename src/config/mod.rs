@@ -41,10 +41,10 @@ pub(crate) struct Config {
     transcripts: Option<bool>,
     project_order: Option<Vec<ProjectWord>>,
     notifications: Notifications,
+    tmux: TmuxKeys,
     terminal: Terminal,
     hooks: Vec<HookTable>,
     metrics: Metrics,
-    tmux: TmuxKeys,
     history: History,
 }
 
@@ -73,8 +73,8 @@ pub(crate) struct Wanted {
     pub(crate) transcripts: TranscriptUse,
     pub(crate) project_order: Vec<ProjectSource>,
     pub(crate) calls: Calls,
-    pub(crate) metrics: MetricsChoices,
     pub(crate) tmux_status: StatusUse,
+    pub(crate) metrics: MetricsChoices,
     /// `None`: nothing is written down.
     pub(crate) history: Option<HistoryUse>,
 }
@@ -140,17 +140,17 @@ impl Config {
             log_level: flags.log_level.or(self.log_level).unwrap_or(LogLevel::Info),
             transcripts: if reads { TranscriptUse::Read } else { TranscriptUse::Ignore },
             project_order: order.unwrap_or_else(|| ProjectSource::DEFAULT_ORDER.to_vec()),
+            tmux_status: if self.tmux.status.unwrap_or(false) {
+                StatusUse::Show
+            } else {
+                StatusUse::Hide
+            },
             calls: Calls {
                 policy: self.notifications.into(),
                 hooks: self.hooks.into_iter().map(Into::into).collect(),
                 terminals: self.terminal.into(),
             },
             metrics: self.metrics.into(),
-            tmux_status: if self.tmux.status.unwrap_or(false) {
-                StatusUse::Show
-            } else {
-                StatusUse::Hide
-            },
             history: self.history.into(),
         }
     }

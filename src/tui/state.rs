@@ -184,6 +184,7 @@ impl State {
         }
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "most keys mean nothing here")]
     fn browse(&mut self, code: KeyCode, size: Size, now_ns: u64) -> Option<Wish> {
         let page = usize::from(Panes::of(size).list.height).max(2) - 1;
         match code {
@@ -219,6 +220,7 @@ impl State {
         None
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "most keys mean nothing here")]
     fn type_filter(&mut self, key: KeyEvent) {
         match key.code {
             KeyCode::Enter => self.mode = Mode::Browse,

@@ -6,7 +6,7 @@ use ratatui::style::{Modifier, Style};
 
 use super::{Colours, Panes, glyph};
 use crate::commands::show;
-use crate::protocol::{PhaseWord, PlaceWord, RowLine};
+use crate::protocol::{PhaseWord, PlaceWord, ReasonWord, RowLine};
 use crate::tui::order::{Entry, entries};
 use crate::tui::state::State;
 
@@ -60,7 +60,7 @@ fn columns(width: u16) -> Vec<(Column, u16)> {
     columns[4].1 += 3;
     let mut rest = Vec::new();
     // Once the project has room, whatever matters most comes first.
-    for (column, needed) in [(Tty, 8), (Window, 8), (Timeline, SHORTEST_STRIP)] {
+    for (column, needed) in [(Tty, 9), (Window, 8), (Timeline, SHORTEST_STRIP)] {
         if left >= 14 + needed {
             left -= needed;
             rest.push((column, needed));
@@ -129,13 +129,11 @@ fn cell(column: Column, row: &RowLine, is_selected: bool, now_ns: u64) -> String
             let mute = if row.muted { "m" } else { " " };
             format!("{cursor}{}{mute}", glyph(row.phase))
         }
-        Column::State => row
-            .reason
-            .map_or(row.phase.as_str(), |reason| match reason {
-                crate::protocol::ReasonWord::Unknown => row.phase.as_str(),
-                reason => reason.as_str(),
-            })
-            .to_owned(),
+        // The title says the phase.
+        Column::State => {
+            let reason = row.reason.filter(|reason| *reason != ReasonWord::Unknown);
+            reason.map_or(row.phase.as_str(), ReasonWord::as_str).to_owned()
+        }
         Column::For => show::between(row.since_ns, now_ns),
         Column::Background if row.background == 0 => String::new(),
         Column::Background => format!("+{}", row.background.min(99)),

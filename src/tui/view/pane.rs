@@ -79,7 +79,10 @@ fn steps(row: &RowLine) -> Vec<String> {
 }
 
 fn counts(row: &RowLine, now_ns: u64) -> String {
-    let mut text = format!("{} turns", row.turns);
+    let mut text = match row.turns {
+        1 => "1 turn".to_owned(),
+        turns => format!("{turns} turns"),
+    };
     if row.background > 0 {
         text += &format!(", {} in the background", row.background);
     }
