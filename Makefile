@@ -29,8 +29,21 @@ BY_SUDO := $(if $(filter-out root,$(BUILDER)),--config 'target."cfg(unix)".runne
 # Not in a home: the users that the tests make must be able to read it.
 AGENTS_DIR ?= /var/cache/ebpf-ai-monitor/agents
 
+# Kernels and root file systems of emulated machines.
+KERNELS_DIR ?= /var/cache/ebpf-ai-monitor/kernels
+
 # Recordings that are too big to keep here; scored where they are.
 RECORDINGS_DIR ?= ../shared/recordings
+
+# Where `make install` puts all, and a tree to be packed in front of that.
+PREFIX ?= /usr/local
+DESTDIR ?=
+UNIT_DIR ?= $(PREFIX)/lib/systemd/system
+DIST := target/dist
+INSTALLED := bin/ebpf-ai-monitor \
+	share/bash-completion/completions/ebpf-ai-monitor \
+	share/zsh/site-functions/_ebpf-ai-monitor \
+	share/fish/vendor_completions.d/ebpf-ai-monitor.fish
 
 # program:package, on Debian and Ubuntu.
 TO_BUILD := clang:clang gcc:gcc pkg-config:pkg-config
@@ -41,9 +54,18 @@ TO_TEST += sway:sway swaync:sway-notification-center foot:foot xterm:xterm kitty
 TO_TEST += alacritty:alacritty Xwayland:xwayland grim:grim wtype:wtype
 TO_TEST += dbus-daemon:dbus-daemon dbus-monitor:dbus-bin dbus-send:dbus-bin
 TO_TEST += mako:mako-notifier dunst:dunst screen:screen gnome-terminal:gnome-terminal
-TO_TEST += waybar:waybar jq:jq
+TO_TEST += waybar:waybar jq:jq fish:fish zsh:zsh man:man-db
+# libelf and zlib as part of the program.
+TO_LINK := autoconf:autoconf automake:automake autopoint:autopoint gettext:gettext
+TO_LINK += flex:flex bison:bison gawk:gawk make:make
+TO_PACK := dpkg-shlibdeps:dpkg-dev
+TO_EMULATE := qemu-system-x86_64:qemu-system-x86 qemu-system-aarch64:qemu-system-arm
+TO_EMULATE += aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu mmdebstrap:mmdebstrap cpio:cpio
+TO_CHECK_NIX := nix-instantiate:nix-bin systemd-analyze:systemd jq:jq
 
-.PHONY: help setup setup-tests build run demo test check score fuzz bench clean
+.PHONY: help setup setup-tests setup-static setup-packages setup-nix setup-kernels build run demo \
+	test test-kernels test-host check check-nix score fuzz bench pictures dist install uninstall \
+	deb rpm static clean
 
 help: ## List these words
 	@echo "make WORD, where WORD is one of"
@@ -54,9 +76,19 @@ setup: NEEDED := $(TO_BUILD) $(TO_RUN)
 setup-tests: ## Install what the tests lack besides: tmux, and node for the real agents
 setup-tests: NEEDED := $(TO_TEST)
 setup-tests: setup
+setup-static: NEEDED := $(TO_LINK)
+setup-static: setup
+setup-packages: NEEDED := $(TO_PACK)
+setup-packages: setup
+setup-nix: NEEDED := $(TO_CHECK_NIX)
+setup-nix: setup
+
+setup-kernels: ## Install what the emulated machines need, but for their kernels
+setup-kernels: NEEDED := $(TO_EMULATE)
+setup-kernels: setup
 
 # Quick where all is there: nothing is asked of the network.
-setup setup-tests:
+setup setup-tests setup-static setup-packages setup-nix setup-kernels:
 	@missing=() packages=()
 	for pair in $(NEEDED); do
 		command -v "$${pair%%:*}" >/dev/null && continue
@@ -151,10 +183,36 @@ test: setup-tests
 		$(IN_BUILD) AGENTS_DIR="$(AGENTS_DIR)" $${CI:+CI=$$CI} cargo $(BY_SUDO) test --test '*'
 	fi
 
+test-kernels: ## Run the kernel's tests on other kernels, in emulated machines. KERNELS="6.1 6.12"
+test-kernels: setup-kernels
+	@$(AS_ROOT) tests/kernels/fetch.sh "$(KERNELS_DIR)"
+	# Where it cannot be had, the row of that processor says so.
+	$(IN_BUILD) rustup target add aarch64-unknown-linux-gnu ||
+		echo "test-kernels: no Rust for aarch64"
+	$(IN_BUILD) KERNELS_DIR="$(KERNELS_DIR)" KERNELS="$(KERNELS)" \
+		cargo test --test kernels -- --ignored --nocapture
+
+test-host: ## Install the package on an emulated host with systemd and Sway, and use it
+test-host: setup-kernels deb
+	@$(AS_ROOT) tests/kernels/fetch.sh "$(KERNELS_DIR)"
+	$(CARGO) build --example scripted_agent
+	package=$$(realpath "$$(ls -t "$(TARGET)"/debian/*.deb | head -n 1)")
+	$(IN_BUILD) KERNELS_DIR="$(KERNELS_DIR)" PACKAGE="$$package" \
+		cargo test --test host -- --ignored --nocapture
+
 check: ## Check the format; run clippy, warnings denied
 check: setup
 	@$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+check-nix: ## Check the Nix files and the units, without nixpkgs
+# nixfmt_rs, which cargo can install, formats byte for byte as nixfmt does.
+check-nix: setup-nix
+	@for tool in nixfmt:nixfmt_rs@0.5.3 deadnix:deadnix@1.3.1; do
+		$(IN_BUILD) bash -c "command -v $${tool%%:*}" >/dev/null && continue
+		$(CARGO) install --locked "$${tool##*:}"
+	done
+	$(IN_BUILD) nix/check/run.sh
 
 score: ## Compare the scores of recordings with docs/detection.md. UPDATE_SCORES=1 renews
 score: setup
@@ -181,10 +239,65 @@ fuzz: setup
 			-max_total_time=$(or $(FUZZ_SECONDS),600) -timeout=10
 	done
 
-bench: ## Measure what the monitor costs other programs, and itself
+bench: ## Measure what the monitor costs other programs and itself, and many sessions
 bench: setup
 	@$(CARGO) build --release --example scripted_agent
-	$(CARGO) $(BY_SUDO) bench --bench unwatched
+	$(CARGO) $(BY_SUDO) bench --bench unwatched --bench sessions
+
+pictures: ## Make the pictures of the docs anew, from the real programs without a screen
+pictures: setup-tests
+	@$(IN_BUILD) SCREENSHOTS="$(CURDIR)/docs/pictures" cargo $(BY_SUDO) test \
+		--test pictures --test views -- --include-ignored
+
+dist: build
+	@$(IN_BUILD) packaging/dist.sh "$(TARGET)/release/ebpf-ai-monitor" "$(DIST)"
+
+install: ## Install the program, its unit, manual and completions. PREFIX=/usr/local DESTDIR=
+install: dist
+	@root="$(DESTDIR)$(PREFIX)"
+	as_root() { $(if $(DESTDIR),,$(AS_ROOT)) "$$@"; }
+	put() { as_root install -D -m "$$1" "$$2" "$$3"; }
+	put 755 "$(TARGET)/release/ebpf-ai-monitor" "$$root/bin/ebpf-ai-monitor"
+	put 644 "$(DIST)/ebpf-ai-monitor.bash" "$$root/share/bash-completion/completions/ebpf-ai-monitor"
+	put 644 "$(DIST)/_ebpf-ai-monitor" "$$root/share/zsh/site-functions/_ebpf-ai-monitor"
+	put 644 "$(DIST)/ebpf-ai-monitor.fish" "$$root/share/fish/vendor_completions.d/ebpf-ai-monitor.fish"
+	for page in "$(DIST)"/man/*.1; do put 644 "$$page" "$$root/share/man/man1/$${page##*/}"; done
+	sed "s#^ExecStart=/usr/bin/#ExecStart=$(PREFIX)/bin/#" packaging/ebpf-ai-monitor@.service |
+		put 644 /dev/stdin "$(DESTDIR)$(UNIT_DIR)/ebpf-ai-monitor@.service"
+	if [[ -z "$(DESTDIR)" && -d /run/systemd/system ]]; then
+		as_root systemctl daemon-reload
+		as_root systemctl try-restart 'ebpf-ai-monitor@*.service'
+	fi
+
+uninstall: ## Remove what `install` put there, with the same PREFIX and DESTDIR
+	@root="$(DESTDIR)$(PREFIX)"
+	as_root() { $(if $(DESTDIR),,$(AS_ROOT)) "$$@"; }
+	if [[ -z "$(DESTDIR)" && -d /run/systemd/system ]]; then
+		as_root systemctl stop 'ebpf-ai-monitor@*.service'
+		as_root rm -f /etc/systemd/system/multi-user.target.wants/ebpf-ai-monitor@*.service
+	fi
+	as_root rm -f "$(DESTDIR)$(UNIT_DIR)/ebpf-ai-monitor@.service" \
+		"$$root"/share/man/man1/ebpf-ai-monitor{,-*}.1 $(INSTALLED:%="$$root"/%)
+	if [[ -z "$(DESTDIR)" && -d /run/systemd/system ]]; then as_root systemctl daemon-reload; fi
+
+deb: ## Build a package for Debian and Ubuntu
+deb: setup-packages dist
+	@if ! $(CARGO) deb --version >/dev/null 2>&1; then $(CARGO) install --locked cargo-deb; fi
+	$(CARGO) deb --no-build
+
+rpm: ## Build a package for Fedora and its kin
+rpm: dist
+	@if ! $(IN_BUILD) bash -c 'command -v cargo-generate-rpm' >/dev/null; then
+		$(CARGO) install --locked cargo-generate-rpm
+	fi
+	$(CARGO) generate-rpm
+
+static: ## Build the program as one file that needs no library
+static: setup-static
+	@host=$$($(IN_BUILD) rustc -vV | sed -n 's/^host: //p')
+	$(IN_BUILD) RUSTFLAGS="-C target-feature=+crt-static" \
+		cargo build --release --bins --features vendored --target "$$host"
+	ls -l "$(TARGET)/$$host/release/ebpf-ai-monitor"
 
 clean: ## Remove what was built
 	$(CARGO) clean

@@ -2,11 +2,12 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::commands::{
-    AgentsArgs, ConfigArgs, ExplainArgs, FocusArgs, ListArgs, RecordArgs, Refusal, ReplayArgs,
-    RunArgs, ScoreArgs, WatchArgs,
+    AgentsArgs, BarArgs, CompletionsArgs, ConfigArgs, DoctorArgs, ExplainArgs, FocusArgs,
+    HistoryArgs, ListArgs, ManualArgs, MuteArgs, RecordArgs, Refusal, ReplayArgs, RunArgs,
+    ScoreArgs, SeenArgs, StatusArgs, UnmuteArgs, WaitArgs, WatchArgs, complain,
 };
 use crate::sources;
 
@@ -20,6 +21,14 @@ struct Cli {
     #[command(flatten)]
     run: RunArgs,
 
+    /// Say how the daemon does, as the command `status` does
+    #[arg(long)]
+    status: bool,
+
+    /// With --status: print JSON
+    #[arg(long, requires = "status")]
+    json: bool,
+
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -28,6 +37,7 @@ const EXAMPLES: &str = "\
 Examples:
   sudo ebpf-ai-monitor --user alice          watch alice's agents
   sudo ebpf-ai-monitor --user alice --threshold 2000 --processes claude codex aider
+  ebpf-ai-monitor doctor                     what keeps it from working, and what to do
   ebpf-ai-monitor watch                      see your sessions live
   ebpf-ai-monitor list --json | jq '.[] | select(.phase == \"waiting\")'
 
@@ -41,10 +51,22 @@ enum Command {
     Watch(WatchArgs),
     /// Show the sessions once
     List(ListArgs),
+    /// Print a line for a status bar, again whenever it changes
+    Bar(BarArgs),
     /// Say how the state of a session is known: all evidence, best first
     Explain(ExplainArgs),
     /// Go to a session: to its window, and to its pane in tmux
     Focus(FocusArgs),
+    /// Wait until a session waits for you, works, or ends: for scripts
+    Wait(WaitArgs),
+    /// Tell you nothing of a session, a project or anybody, for a time
+    Mute(MuteArgs),
+    /// Take a mute back
+    Unmute(UnmuteArgs),
+    /// Say that you know that a session waits
+    Seen(SeenArgs),
+    /// Show how long agents worked, and how long they waited for you
+    History(HistoryArgs),
     /// Write what the daemon sees of a session to a file, for `replay` and `score`
     Record(RecordArgs),
     /// Show what the boards would have been during a recording
@@ -53,8 +75,17 @@ enum Command {
     Score(ScoreArgs),
     /// List the agents that are known, and check your profiles of them
     Agents(AgentsArgs),
+    /// Print what makes a shell complete this program's words
+    Completions(CompletionsArgs),
+    /// Write the manual for a package
+    #[command(hide = true)]
+    Manual(ManualArgs),
     /// Check the configuration, or print one with every key
     Config(ConfigArgs),
+    /// Say how the daemon does
+    Status(StatusArgs),
+    /// Check everything from the kernel to your panel, and say what to do
+    Doctor(DoctorArgs),
     /// The child's part of the self-test
     #[command(hide = true)]
     SelfTestTerminal,
@@ -67,21 +98,41 @@ pub fn main() -> ExitCode {
         Err(error) if !error.use_stderr() => error.exit(),
         Err(error) => return fail(&one_line(&error), ExitCode::from(USAGE)),
     };
-    let result = match cli.command.unwrap_or(Command::Run(cli.run)) {
+    let asked = match cli.command {
+        Some(command) => command,
+        None if cli.status => Command::Status(StatusArgs::of(&cli.run, cli.json)),
+        None => Command::Run(cli.run),
+    };
+    let result = match asked {
         Command::Run(args) => args.run(),
         Command::Watch(args) => args.run(),
         Command::List(args) => args.run(),
+        Command::Bar(args) => args.run(),
         Command::Explain(args) => args.run(),
         Command::Focus(args) => args.run(),
+        Command::Wait(args) => return end(args.run()),
+        Command::Mute(args) => args.run(),
+        Command::Unmute(args) => args.run(),
+        Command::Seen(args) => args.run(),
+        Command::History(args) => args.run(),
         Command::Record(args) => args.run(),
         Command::Replay(args) => args.run(),
         Command::Score(args) => args.run(),
         Command::Agents(args) => args.run(),
+        Command::Completions(args) => args.run(&Cli::command()),
+        Command::Manual(args) => args.run(Cli::command()),
         Command::Config(args) => args.run(),
+        Command::Status(args) => return end(args.run()),
+        Command::Doctor(args) => return end(args.run()),
         Command::SelfTestTerminal => sources::kernel::self_test_terminal(),
     };
+    end(result.map(|()| ExitCode::SUCCESS))
+}
+
+/// Some commands answer by their exit code.
+fn end(result: anyhow::Result<ExitCode>) -> ExitCode {
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => match error.downcast::<Refusal>() {
             Ok(refusal) => refuse(&refusal),
@@ -115,8 +166,7 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
         .any(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
-#[expect(clippy::print_stderr, reason = "the one place where a failed command says why")]
 fn fail(problem: &str, code: ExitCode) -> ExitCode {
-    eprintln!("ebpf-ai-monitor: {problem}");
+    complain(problem);
     code
 }

@@ -1,5 +1,6 @@
 //! The daemon's edges. What it knows and decides lives in `ebpf-ai-monitor-core`.
 
+mod accounts;
 pub mod cli;
 mod client;
 mod commands;
@@ -14,5 +15,7 @@ mod reach;
 mod runtime_dir;
 mod sinks;
 pub mod sources;
+mod terminals;
 mod tmux;
-mod tui;
+#[doc(hidden)]
+pub mod tui;

@@ -1,8 +1,6 @@
 //! From root, or from two capabilities, to the watched user: for good, and
 //! before that for a moment.
 
-use std::ffi::CString;
-
 use anyhow::Context as _;
 use nix::unistd::{Gid, Uid, User};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
@@ -11,16 +9,39 @@ use rustix::thread::{
     set_keep_capabilities, set_no_new_privs,
 };
 
+use crate::accounts;
+
 /// What loading and attaching takes.
 const NEEDED: CapabilitySet = CapabilitySet::BPF.union(CapabilitySet::PERFMON);
 
 /// From this version on, maps and iterators that are open go on working
 /// without any capability.
-const NEEDS_NONE_SINCE: (u32, u32) = (5, 19);
+const NEEDS_NONE_SINCE: Release = Release { major: 5, minor: 19 };
+
+/// Before it these capabilities did not exist, and CAP_SYS_ADMIN was asked for.
+const EXIST_SINCE: Release = Release { major: 5, minor: 8 };
+
+const UNPRIVILEGED_BPF: &str = "/proc/sys/kernel/unprivileged_bpf_disabled";
 
 /// Root, or a user who was given what loading takes.
 pub(crate) fn can_load() -> bool {
-    capabilities(None).is_ok_and(|sets| sets.effective.contains(NEEDED))
+    capabilities(None).is_ok_and(|sets| {
+        [NEEDED, CapabilitySet::SYS_ADMIN].iter().any(|set| sets.effective.contains(*set))
+    })
+}
+
+/// Refuses a kernel on which no map could be read once root is given up.
+pub(crate) fn check_what_stays_allowed() -> anyhow::Result<()> {
+    let is_old = Release::parse(&release()).is_some_and(|version| version < EXIST_SINCE);
+    let setting = std::fs::read_to_string(UNPRIVILEGED_BPF).unwrap_or_default();
+    if is_old && !matches!(setting.trim(), "" | "0") {
+        anyhow::bail!(
+            "this kernel is older than 5.8: it lets only root read BPF maps while \
+             kernel.unprivileged_bpf_disabled is {}; set that to 0, or take a newer kernel",
+            setting.trim()
+        );
+    }
+    Ok(())
 }
 
 pub(crate) fn is_root() -> bool {
@@ -29,13 +50,35 @@ pub(crate) fn is_root() -> bool {
 
 /// What this kernel obliges us to keep after loading.
 pub(crate) fn kept_capabilities() -> CapabilitySet {
-    kept_on(&rustix::system::uname().release().to_string_lossy())
+    kept_on(&release())
 }
 
 fn kept_on(release: &str) -> CapabilitySet {
-    let mut numbers = release.split(['.', '-']).map_while(|it| it.parse::<u32>().ok());
-    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    if version >= NEEDS_NONE_SINCE { CapabilitySet::empty() } else { NEEDED }
+    match Release::parse(release) {
+        Some(version) if version >= NEEDS_NONE_SINCE || version < EXIST_SINCE => {
+            CapabilitySet::empty()
+        }
+        _ => NEEDED,
+    }
+}
+
+/// As `uname -r`.
+pub(crate) fn release() -> String {
+    rustix::system::uname().release().to_string_lossy().into_owned()
+}
+
+/// Which kernel this is: 6.1 of `6.1.0-28-amd64`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Release {
+    pub(crate) major: u32,
+    pub(crate) minor: u32,
+}
+
+impl Release {
+    pub(crate) fn parse(release: &str) -> Option<Self> {
+        let mut numbers = release.split(['.', '-']).map_while(|it| it.parse().ok());
+        Some(Self { major: numbers.next()?, minor: numbers.next()? })
+    }
 }
 
 /// Lets `act` do no more than `user` may, and is root again afterwards. Who is
@@ -49,8 +92,7 @@ pub(crate) fn as_user<T>(user: &User, act: impl FnOnce() -> T) -> anyhow::Result
     let groups = nix::unistd::getgroups().context("cannot read our groups")?;
     // Before the first step: it takes back however many were made.
     let _way_back = WayBack { gid: Gid::effective(), groups };
-    let name = CString::new(user.name.as_str()).context("the user's name holds a zero byte")?;
-    nix::unistd::initgroups(&name, user.gid).context("cannot take the user's groups")?;
+    accounts::take_groups(user).context("cannot take the user's groups")?;
     nix::unistd::setegid(user.gid).context("cannot take the group")?;
     nix::unistd::seteuid(user.uid).context("cannot take the user")?;
     Ok(act())
@@ -93,8 +135,7 @@ pub(crate) fn become_user(user: &User, kept: CapabilitySet) -> anyhow::Result<()
             }
         }
         set_keep_capabilities(!kept.is_empty()).context("cannot keep capabilities")?;
-        let name = CString::new(user.name.as_str()).context("the user's name holds a zero byte")?;
-        nix::unistd::initgroups(&name, user.gid).context("cannot take the user's groups")?;
+        accounts::take_groups(user).context("cannot take the user's groups")?;
         nix::unistd::setresgid(user.gid, user.gid, user.gid).context("cannot take the group")?;
         nix::unistd::setresuid(user.uid, user.uid, user.uid).context("cannot take the user")?;
     }
@@ -113,6 +154,8 @@ mod tests {
     #[test]
     fn old_kernels_oblige_us_to_keep_two_capabilities() {
         for (release, kept) in [
+            ("5.4.0-216-generic", CapabilitySet::empty()),
+            ("5.8.0", NEEDED),
             ("5.10.0-28-amd64", NEEDED),
             ("5.18.19", NEEDED),
             ("5.19.0", CapabilitySet::empty()),

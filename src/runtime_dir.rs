@@ -38,6 +38,11 @@ impl RuntimeDir {
         }
     }
 
+    /// Where another user's daemon may be, in the order in which it chooses.
+    pub(crate) fn of_daemon(uid: u32) -> Vec<PathBuf> {
+        vec![login_dir(uid), fallback_dir(uid)]
+    }
+
     /// For clients, in the order in which they try.
     pub(crate) fn where_clients_look() -> Vec<PathBuf> {
         let uid = rustix::process::geteuid().as_raw();

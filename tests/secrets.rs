@@ -66,11 +66,13 @@ fn what_is_typed_and_printed_is_nowhere_in_the_daemon() -> Result<()> {
     let user = TestUser::create()?;
     let monitor = daemon(&user)?;
     let [typed, printed, title] = ["typed", "printed", "title"].map(secret);
+    // Not as words of a command line, which the daemon reads to know an agent.
+    let hidden = |text: &str| text.bytes().map(|byte| format!("\\x{byte:02x}")).collect::<String>();
     // The terminal echoes what is typed here.
     let reader = OnPty::start(user.command(example(&user, "waiter")?).args(["read", "--raw"]))?;
     let mut speaker = user.command(example(&user, "scripted_agent")?);
-    let print = format!("write={printed}\\x0d\\x0a");
-    let call = format!("write=\\x1b]0;{title}\\x07");
+    let print = format!("write={}\\x0d\\x0a", hidden(&printed));
+    let call = format!("write=\\x1b]0;{}\\x07", hidden(&title));
     speaker.args(["--take-terminal", "--echo", &print, &call, "enter", &print]);
     let speaker = OnPty::start(speaker.arg("animate=1000000"))?;
     wait_until("both sessions", BOUND, || {

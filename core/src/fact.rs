@@ -117,6 +117,49 @@ pub enum Fact {
     Noted(Note),
 }
 
+/// Whose fact it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject<'a> {
+    Process(ProcessId),
+    /// [`Tty::id`].
+    Terminal(u64),
+    /// Of whom it is, only the model knows.
+    Transcript(&'a Transcript),
+    Note(&'a Note),
+    /// No session's own: where sessions are shown, what the person says.
+    Nobody,
+}
+
+impl Fact {
+    pub fn subject(&self) -> Subject<'_> {
+        match self {
+            Self::Started { process, .. }
+            | Self::Attached { process, .. }
+            | Self::Output(process)
+            | Self::Quiet { process, .. }
+            | Self::Looked { process, .. }
+            | Self::ChildStarted { process, .. }
+            | Self::ChildExited { process, .. }
+            | Self::Exited(process) => Subject::Process(*process),
+            Self::Owned { tty, .. }
+            | Self::Redrawn { tty }
+            | Self::Input { tty, .. }
+            | Self::Sequence { tty, .. }
+            | Self::Gap { tty, .. } => Subject::Terminal(*tty),
+            Self::Transcribed { transcript, .. } => Subject::Transcript(transcript),
+            Self::Noted(note) => Subject::Note(note),
+            Self::Windows { .. }
+            | Self::Hopped(_)
+            | Self::BadgeRemoved(_)
+            | Self::Seen(_)
+            | Self::Muted { .. }
+            | Self::Unmuted(_)
+            | Self::Configured { .. }
+            | Self::Lost(_) => Subject::Nobody,
+        }
+    }
+}
+
 /// The log of one conversation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transcript {

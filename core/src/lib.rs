@@ -39,7 +39,7 @@ pub use blocked::Waits;
 pub use board::{Board, Row};
 pub use density::DensityRule;
 pub use evidence::{EvidenceSource, Piece, Says, Standing};
-pub use fact::{Fact, Input, Mode, Note, Sequence, Transcript, TtyMode, Wait, WaitKind};
+pub use fact::{Fact, Input, Mode, Note, Sequence, Subject, Transcript, TtyMode, Wait, WaitKind};
 pub use locate::{Hop, HopKind, Located, Pane, Place, Sight, Step, Viewer, Window, WindowId};
 pub use model::{Model, ProjectSource};
 pub use mute::{Mute, Muted};

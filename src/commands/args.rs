@@ -3,10 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use ebpf_ai_monitor_agents::{Agents, ProfileError};
+use nix::unistd::Uid;
 
 use super::{Format, Refusal};
+use crate::accounts;
+use crate::protocol::PhaseWord;
 use crate::runtime_dir::RuntimeDir;
 
 /// Below the directory of configurations.
@@ -39,6 +42,15 @@ pub(crate) struct SessionArg {
     session: Option<String>,
 }
 
+/// A state as on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StateArg {
+    Waiting,
+    Working,
+    Unknown,
+    Exited,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct ThresholdArg {
     /// How long an agent must rest until it is called waiting, in milliseconds
@@ -56,6 +68,10 @@ pub(crate) struct OwnProfilesArg {
 }
 
 impl DaemonArg {
+    pub(crate) fn at(runtime_dir: Option<PathBuf>) -> Self {
+        Self { runtime_dir }
+    }
+
     /// In the order in which they are tried.
     pub(crate) fn runtime_dirs(&self) -> Vec<PathBuf> {
         match &self.runtime_dir {
@@ -66,6 +82,10 @@ impl DaemonArg {
 }
 
 impl FormatArg {
+    pub(crate) fn of(json: bool) -> Self {
+        Self { json }
+    }
+
     pub(crate) fn format(&self) -> Format {
         if self.json { Format::Json } else { Format::Text }
     }
@@ -74,6 +94,17 @@ impl FormatArg {
 impl SessionArg {
     pub(crate) fn name(&self) -> Option<&str> {
         self.session.as_deref()
+    }
+}
+
+impl StateArg {
+    pub(crate) fn phase(self) -> PhaseWord {
+        match self {
+            Self::Waiting => PhaseWord::Waiting,
+            Self::Working => PhaseWord::Working,
+            Self::Unknown => PhaseWord::Unknown,
+            Self::Exited => PhaseWord::Exited,
+        }
     }
 }
 
@@ -102,5 +133,10 @@ impl OwnProfilesArg {
 pub(crate) fn config_dir() -> Option<PathBuf> {
     let given = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from);
     let given = given.filter(|dir| dir.is_absolute());
-    given.or_else(|| std::env::home_dir().map(|home| home.join(".config")))
+    given.or_else(|| home_dir().map(|home| home.join(".config")))
+}
+
+pub(crate) fn home_dir() -> Option<PathBuf> {
+    let given = std::env::var_os("HOME").map(PathBuf::from).filter(|dir| dir.is_absolute());
+    given.or_else(|| Some(accounts::by_uid(Uid::effective()).ok()??.dir))
 }

@@ -10,6 +10,7 @@ use super::args::{DaemonArg, FormatArg, SessionArg};
 use super::{Format, show};
 use crate::client::Client;
 use crate::protocol::{PhaseWord, PieceLine, RowLine, StandingWord, find_session};
+use crate::sources::boot_time;
 
 const HEADINGS: [&str; 5] = ["RANK", "SOURCE", "SAYS", "FOR", ""];
 
@@ -38,12 +39,12 @@ The first source that is trusted decides. `outranked`: another decides;
 
 /// What `--json` prints: the row and what it cannot tell.
 #[derive(Debug, Serialize)]
-struct Account<'a> {
+pub(crate) struct Account<'a> {
     #[serde(flatten)]
     row: &'a RowLine,
     silent: Vec<Silent>,
     /// What would make the state known; `null` if it is.
-    needed: Option<&'static str>,
+    pub(crate) needed: Option<&'static str>,
 }
 
 /// A source that has nothing to tell.
@@ -69,7 +70,7 @@ impl ExplainArgs {
 }
 
 impl<'a> Account<'a> {
-    fn new(row: &'a RowLine) -> Self {
+    pub(crate) fn new(row: &'a RowLine) -> Self {
         let silent = EvidenceSource::ALL.into_iter().filter(|source| !tells(row, *source));
         let silent = silent.map(|source| Silent {
             rank: source.rank(),
@@ -96,21 +97,23 @@ impl<'a> Account<'a> {
             row.pid,
             row.tty,
         );
-        text += &show::table(HEADINGS, self.cells());
+        text += &show::table(HEADINGS, self.cells(boot_time().as_nanos()));
         if let Some(needed) = self.needed {
             text += &format!("\n{needed}\n");
         }
         text
     }
 
-    fn cells(&self) -> Vec<[String; 5]> {
+    /// Of each source: rank, name, what it says, for how long, and what became
+    /// of that or why there is nothing. By rank.
+    pub(crate) fn cells(&self, now_ns: u64) -> Vec<[String; 5]> {
         let told = self.row.evidence_ladder.iter().map(|piece| {
             let says = show::state(piece.says, piece.reason);
             let cells = [
                 piece.rank.to_string(),
                 piece.source.clone(),
                 says,
-                show::since(piece.since_ns),
+                show::between(piece.since_ns, now_ns),
                 standing(piece).to_owned(),
             ];
             (piece.rank, cells)

@@ -3,30 +3,55 @@
 
 mod agents;
 mod args;
+mod bar;
+mod completions;
 mod config;
-mod explain;
+mod doctor;
+pub(crate) mod explain;
 mod focus;
+mod history;
 mod list;
+mod manual;
+mod mute;
+mod paint;
 mod record;
 mod replay;
 mod run;
 mod score;
+mod seen;
+mod status;
 
 pub(crate) mod show;
+mod wait;
 mod watch;
 
 use std::fmt;
 
 pub(crate) use agents::AgentsArgs;
+pub(crate) use bar::BarArgs;
+pub(crate) use completions::CompletionsArgs;
 pub(crate) use config::ConfigArgs;
+pub(crate) use doctor::DoctorArgs;
 pub(crate) use explain::ExplainArgs;
 pub(crate) use focus::FocusArgs;
+pub(crate) use history::HistoryArgs;
 pub(crate) use list::ListArgs;
+pub(crate) use manual::ManualArgs;
+pub(crate) use mute::{MuteArgs, UnmuteArgs};
 pub(crate) use record::RecordArgs;
 pub(crate) use replay::ReplayArgs;
 pub(crate) use run::RunArgs;
 pub(crate) use score::ScoreArgs;
+pub(crate) use seen::SeenArgs;
+pub(crate) use status::StatusArgs;
+pub(crate) use wait::WaitArgs;
 pub(crate) use watch::WatchArgs;
+
+/// One line on standard error, as every command that fails has it.
+#[expect(clippy::print_stderr, reason = "the one place where a command says what is wrong")]
+pub(crate) fn complain(problem: &str) {
+    eprintln!("ebpf-ai-monitor: {problem}");
+}
 
 /// For people or for programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

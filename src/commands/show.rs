@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::{Timestamp, tz::TimeZone};
 
-use crate::protocol::{ChangeLine, PhaseWord, ReasonWord, RowLine};
+use crate::protocol::{ChangeLine, PhaseWord, PlaceWord, ReasonWord, RowLine};
 use crate::sources::boot_time;
 
 /// `waiting (permission)`.
@@ -43,6 +43,33 @@ pub(crate) fn duration(duration: Duration) -> String {
     }
 }
 
+/// `codex 20417 pts/4`.
+pub(crate) fn name(row: &RowLine) -> String {
+    format!("{} {} {}", row.agent, row.pid, row.tty)
+}
+
+/// The windows that show it; `12?14`: one of them, and nobody knows which.
+pub(crate) fn windows(row: &RowLine) -> String {
+    let between = match row.place {
+        PlaceWord::Nowhere => return "-".to_owned(),
+        PlaceWord::AnyOf => "?",
+        PlaceWord::One | PlaceWord::Several => ",",
+    };
+    row.windows.iter().map(u64::to_string).collect::<Vec<_>>().join(between)
+}
+
+/// For how long it is muted yet; empty if it is not.
+pub(crate) fn mute(row: &RowLine) -> String {
+    match (row.muted, row.muted_until_ns) {
+        (false, _) => String::new(),
+        (true, None) => "muted".to_owned(),
+        (true, Some(until_ns)) => {
+            let left = until_ns.saturating_sub(boot_time().as_nanos());
+            format!("muted {}", duration(Duration::from_nanos(left)))
+        }
+    }
+}
+
 /// How long the session has been in its phase.
 pub(crate) fn age(row: &RowLine) -> String {
     since(row.since_ns)
@@ -50,7 +77,12 @@ pub(crate) fn age(row: &RowLine) -> String {
 
 /// How long ago that was.
 pub(crate) fn since(at_ns: u64) -> String {
-    duration(Duration::from_nanos(boot_time().as_nanos().saturating_sub(at_ns)))
+    between(at_ns, boot_time().as_nanos())
+}
+
+/// How much later `now_ns` is.
+pub(crate) fn between(at_ns: u64, now_ns: u64) -> String {
+    duration(Duration::from_nanos(now_ns.saturating_sub(at_ns)))
 }
 
 /// A moment of `CLOCK_BOOTTIME` on the wall clock here.
@@ -79,9 +111,14 @@ pub(crate) fn table<const COLUMNS: usize>(
     text
 }
 
-/// Names come from directories, which may hold anything, and go to a terminal.
+/// Names come from directories, which may hold anything, and go to a terminal:
+/// nothing in them may command it, break the line or turn its direction.
 pub(crate) fn harmless(text: &str) -> String {
-    text.chars().map(|char| if char.is_control() { '\u{FFFD}' } else { char }).collect()
+    let is_harmful = |char: char| {
+        char.is_control()
+            || matches!(char, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars().map(|char| if is_harmful(char) { '\u{FFFD}' } else { char }).collect()
 }
 
 /// What comes first for a person: who waits, then who works.
@@ -117,5 +154,6 @@ mod tests {
     #[test]
     fn names_cannot_command_the_terminal() {
         assert_eq!(harmless("a\x1b]0;b\x07c\u{9b}d"), "a\u{FFFD}]0;b\u{FFFD}c\u{FFFD}d");
+        assert_eq!(harmless("a\u{202e}b\u{2067}c\u{2028}d"), "a\u{FFFD}b\u{FFFD}c\u{FFFD}d");
     }
 }

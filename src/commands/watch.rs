@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::args::{DaemonArg, FormatArg};
 use super::{Format, show};
-use crate::client::Client;
+use crate::client::{Client, Link};
 use crate::protocol::{BoardLine, ChangeLine};
 use crate::tui;
 
@@ -24,18 +24,18 @@ pub(crate) struct WatchArgs {
 
 const EXAMPLES: &str = "\
 Examples:
-  ebpf-ai-monitor watch                  a live view; q quits
+  ebpf-ai-monitor watch                  a live view; ? tells the keys, q quits
   ebpf-ai-monitor watch | cat            a line for each change
   ebpf-ai-monitor watch --json | jq -c '[.agent, .from, .to]'";
 
 impl WatchArgs {
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        let client = Client::connect(&self.daemon.runtime_dirs())?;
+        let dirs = self.daemon.runtime_dirs();
         let format = self.format.format();
         if format == Format::Text && stdout().is_terminal() {
-            tui::watch(client)
+            tui::watch(Link::connect(dirs)?)
         } else {
-            print_changes(client, format)
+            print_changes(Client::connect(&dirs)?, format)
         }
     }
 }

@@ -4,6 +4,7 @@
 mod calls;
 mod changes;
 mod files;
+mod history;
 mod metrics;
 mod notifications;
 
@@ -17,6 +18,8 @@ use tracing::level_filters::LevelFilter;
 use self::calls::{HookTable, Terminal};
 pub(crate) use self::changes::{Changes, Wake};
 pub(crate) use self::files::{ConfigFiles, SYSTEM};
+use self::history::History;
+pub(crate) use self::history::HistoryUse;
 use self::metrics::Metrics;
 use self::notifications::Notifications;
 use crate::sinks::metrics::MetricsChoices;
@@ -38,9 +41,17 @@ pub(crate) struct Config {
     transcripts: Option<bool>,
     project_order: Option<Vec<ProjectWord>>,
     notifications: Notifications,
+    tmux: TmuxKeys,
     terminal: Terminal,
     hooks: Vec<HookTable>,
     metrics: Metrics,
+    history: History,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct TmuxKeys {
+    status: Option<bool>,
 }
 
 /// What the command line says of the same.
@@ -52,8 +63,8 @@ pub(crate) struct Flags {
     pub(crate) no_transcripts: bool,
 }
 
-/// What holds in the end. Later changes of `processes`, `transcripts` and
-/// `metrics` take a restart.
+/// What holds in the end. Later changes of `processes`, `transcripts`,
+/// `metrics` and `history` take a restart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Wanted {
     pub(crate) processes: Vec<String>,
@@ -62,7 +73,10 @@ pub(crate) struct Wanted {
     pub(crate) transcripts: TranscriptUse,
     pub(crate) project_order: Vec<ProjectSource>,
     pub(crate) calls: Calls,
+    pub(crate) tmux_status: StatusUse,
     pub(crate) metrics: MetricsChoices,
+    /// `None`: nothing is written down.
+    pub(crate) history: Option<HistoryUse>,
 }
 
 /// Whether what agents write down of themselves is read.
@@ -70,6 +84,13 @@ pub(crate) struct Wanted {
 pub(crate) enum TranscriptUse {
     Read,
     Ignore,
+}
+
+/// Whether status lines of tmux are told how many wait and work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StatusUse {
+    Show,
+    Hide,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ValueEnum)]
@@ -119,12 +140,18 @@ impl Config {
             log_level: flags.log_level.or(self.log_level).unwrap_or(LogLevel::Info),
             transcripts: if reads { TranscriptUse::Read } else { TranscriptUse::Ignore },
             project_order: order.unwrap_or_else(|| ProjectSource::DEFAULT_ORDER.to_vec()),
+            tmux_status: if self.tmux.status.unwrap_or(false) {
+                StatusUse::Show
+            } else {
+                StatusUse::Hide
+            },
             calls: Calls {
                 policy: self.notifications.into(),
                 hooks: self.hooks.into_iter().map(Into::into).collect(),
                 terminals: self.terminal.into(),
             },
             metrics: self.metrics.into(),
+            history: self.history.into(),
         }
     }
 }

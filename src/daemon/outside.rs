@@ -19,10 +19,12 @@ use crate::reach::Reach;
 use crate::runtime_dir::RuntimeDir;
 use crate::sinks::badges::Badges;
 use crate::sinks::facts::Facts;
+use crate::sinks::history::History;
 use crate::sinks::journal::Journal;
 use crate::sinks::metrics::Metrics;
 use crate::sinks::notify::{Notify, Person};
 use crate::sinks::socket::{About, Socket};
+use crate::sinks::tmux_status::TmuxStatus;
 use crate::sinks::{Handle, Sink};
 use crate::sources::login::Logins;
 use crate::sources::sway::Sway;
@@ -57,8 +59,9 @@ impl Outside {
         let reach = Reach::start(runtime_dir.clone(), uid)?;
         let socket = Socket::open(runtime_dir.clone(), about, told(), reach.clone())?;
         let reporter = socket.reporter();
-        let facts = Facts::open(runtime_dir.clone(), profiles.clone())?;
-        let badges = Badges::start(desktop.clone(), profiles.clone(), tell_seen(inbox))?;
+        let facts = Facts::open(runtime_dir.clone(), profiles.clone(), reporter.clone())?;
+        let badges =
+            Badges::start(desktop.clone(), profiles.clone(), tell_seen(inbox), reporter.clone())?;
         let person = Person {
             name: settings.user.name.clone(),
             home: settings.user.dir.clone(),
@@ -66,25 +69,44 @@ impl Outside {
         };
         let (calls, health) = (wanted.calls.clone(), reporter.clone());
         let notify = Notify::start(person, calls, profiles.clone(), reach, health)?;
+        let tmux_status = TmuxStatus::start(wanted.tmux_status)?;
         let reload = Reload {
             files: settings.config,
             flags: settings.flags,
             holds: wanted.clone(),
             inbox: told(),
             notify: Box::new(notify.calls()),
+            tmux_status: Box::new(tmux_status.switch()),
             log: settings.log,
             reporter: reporter.clone(),
         };
         reload.start()?;
-        let handles = [socket.handle(), facts.handle(), badges.handle(), notify.handle()];
+        let history = wanted
+            .history
+            .map(|wanted| History::start(&settings.state_dir, wanted, reporter.clone()));
+        let history = history.transpose()?;
+        let handles = [
+            socket.handle(),
+            facts.handle(),
+            badges.handle(),
+            notify.handle(),
+            tmux_status.handle(),
+        ];
+        let handles = handles.into_iter().chain(history.iter().map(History::handle));
         let (revivers, enders) = part(handles);
-        revive_on_login(Logins::new(desktop.clone(), uid)?, revivers)?;
+        revive_on_login(Logins::new(desktop.clone(), uid)?, revivers, reporter.clone())?;
         end_on_signal(enders)?;
-        Sway::start(desktop, uid, told())?;
+        Sway::start(desktop, uid, told(), reporter.clone())?;
         let metrics = Metrics::start(wanted.metrics.clone(), reporter.clone())?;
-        let mut sinks: Vec<Box<dyn Sink>> =
-            vec![Box::new(Journal), Box::new(socket), Box::new(badges), Box::new(notify)];
+        let mut sinks: Vec<Box<dyn Sink>> = vec![
+            Box::new(Journal),
+            Box::new(socket),
+            Box::new(badges),
+            Box::new(notify),
+            Box::new(tmux_status),
+        ];
         sinks.extend(metrics.map(|metrics| Box::new(metrics) as Box<dyn Sink>));
+        sinks.extend(history.map(|history| Box::new(history) as Box<dyn Sink>));
         Ok(Self { sinks, facts: Some(facts), reporter })
     }
 }
@@ -107,11 +129,16 @@ fn part(handles: impl IntoIterator<Item = Handle>) -> (Revivers, Enders) {
     handles.into_iter().map(|handle| (handle.revive, handle.end)).unzip()
 }
 
-fn revive_on_login(mut logins: Logins, revivers: Revivers) -> anyhow::Result<()> {
+fn revive_on_login(
+    mut logins: Logins,
+    revivers: Revivers,
+    reporter: Reporter,
+) -> anyhow::Result<()> {
     thread::Builder::new().name("login".into()).spawn(move || {
         loop {
             if let Err(error) = logins.wait() {
                 warn!("log-ins: {error:#}; going on without");
+                reporter.trouble("log-ins", format_args!("{error:#}"));
                 return;
             }
             debug!("the runtime directory is there");

@@ -8,7 +8,7 @@ use ebpf_ai_monitor_core::Fact;
 use tracing::{error, info, warn};
 
 use super::LogSwitch;
-use crate::config::{Changes, ConfigFiles, Flags, Wake, Wanted};
+use crate::config::{Changes, ConfigFiles, Flags, StatusUse, Wake, Wanted};
 use crate::health::Reporter;
 use crate::sinks::notify::Calls;
 use crate::sources::{Dated, boot_time};
@@ -26,6 +26,7 @@ pub(super) struct Reload {
     pub(super) holds: Wanted,
     pub(super) inbox: Weak<SyncSender<Dated>>,
     pub(super) notify: Box<dyn Fn(Calls) + Send>,
+    pub(super) tmux_status: Box<dyn Fn(StatusUse) + Send>,
     pub(super) log: LogSwitch,
     pub(super) reporter: Reporter,
 }
@@ -40,6 +41,7 @@ impl Reload {
                     Ok(wake) => why = wake,
                     Err(error) => {
                         warn!("configuration: {error:#}; changes take a restart");
+                        self.reporter.trouble("configuration", format_args!("{error:#}"));
                         return;
                     }
                 }
@@ -66,11 +68,12 @@ impl Reload {
             return;
         }
         let held = &self.holds;
-        let needs_restart = (&wanted.processes, wanted.transcripts, &wanted.metrics)
-            != (&held.processes, held.transcripts, &held.metrics);
+        let needs_restart =
+            (&wanted.processes, wanted.transcripts, &wanted.metrics, wanted.history)
+                != (&held.processes, held.transcripts, &held.metrics, held.history);
         (self.log)(wanted.log_level.into());
         let also = if needs_restart {
-            "; `processes`, `transcripts` and `metrics` take a restart"
+            "; `processes`, `transcripts`, `metrics` and `history` take a restart"
         } else {
             ""
         };
@@ -79,6 +82,7 @@ impl Reload {
             let _ = inbox.send(Dated { at: boot_time(), fact: configured(&wanted) });
         }
         (self.notify)(wanted.calls.clone());
+        (self.tmux_status)(wanted.tmux_status);
         self.holds = wanted;
     }
 }

@@ -3,7 +3,8 @@
 //! masked before it comes here.
 
 use ebpf_ai_monitor_core::{
-    BootTime, Entry, Fact, Input, Mode, Note, ProcessId, Sequence, Tty, TtyMode, Wait, WaitKind,
+    BootTime, Entry, Fact, Input, Mode, Note, ProcessId, Sequence, Subject, Tty, TtyMode, Wait,
+    WaitKind,
 };
 use serde::{Deserialize, Serialize};
 
@@ -150,32 +151,15 @@ fn is_false(word: &bool) -> bool {
 
 impl FactLine {
     /// `None` for a line or a note of which nobody knows whose it is, and for
-    /// what tells of windows.
+    /// what is no session's own.
+    ///
     /// `writer` is whose it is; other facts say that themselves.
     pub fn new(at: BootTime, fact: &Fact, writer: Option<ProcessId>) -> Option<Self> {
-        let about = match fact {
-            Fact::Started { process, .. }
-            | Fact::Attached { process, .. }
-            | Fact::Output(process)
-            | Fact::Quiet { process, .. }
-            | Fact::Looked { process, .. }
-            | Fact::ChildStarted { process, .. }
-            | Fact::ChildExited { process, .. }
-            | Fact::Exited(process) => About::from(*process),
-            Fact::Owned { tty, .. }
-            | Fact::Redrawn { tty }
-            | Fact::Input { tty, .. }
-            | Fact::Sequence { tty, .. }
-            | Fact::Gap { tty, .. } => About::Terminal(*tty),
-            Fact::Transcribed { .. } | Fact::Noted(_) => About::from(writer?),
-            Fact::Windows { .. }
-            | Fact::Hopped(_)
-            | Fact::BadgeRemoved(_)
-            | Fact::Seen(_)
-            | Fact::Muted { .. }
-            | Fact::Unmuted(_)
-            | Fact::Configured { .. }
-            | Fact::Lost(_) => return None,
+        let about = match fact.subject() {
+            Subject::Process(process) => About::from(process),
+            Subject::Terminal(tty) => About::Terminal(tty),
+            Subject::Transcript(_) | Subject::Note(_) => About::from(writer?),
+            Subject::Nobody => return None,
         };
         Some(Self { at_ns: at.as_nanos(), about, event: Event::of(fact)? })
     }

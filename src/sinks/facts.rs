@@ -3,11 +3,14 @@
 
 use std::sync::Arc;
 
-use ebpf_ai_monitor_core::{Board, BootTime, Fact, Model, Note, Phase, ProcessId, Profiles, Row};
+use ebpf_ai_monitor_core::{
+    Board, BootTime, Fact, Model, Phase, ProcessId, Profiles, Row, Subject,
+};
 
 use super::Handle;
 use super::line_socket::{Host, LineSocket, ReaderId, Reply, Spot, Told};
 use super::mask::mask;
+use crate::health::Reporter;
 use crate::protocol::{FactLine, Greeting, VERSION};
 use crate::runtime_dir::{self, RuntimeDir};
 
@@ -18,10 +21,14 @@ pub(crate) struct Facts {
 }
 
 impl Facts {
-    pub(crate) fn open(runtime_dir: RuntimeDir, profiles: Profiles) -> anyhow::Result<Self> {
+    pub(crate) fn open(
+        runtime_dir: RuntimeDir,
+        profiles: Profiles,
+        reporter: Reporter,
+    ) -> anyhow::Result<Self> {
         let greeting = serde_json::to_string(&Greeting { version: VERSION })? + "\n";
         let spot = Spot { runtime_dir, path_in: runtime_dir::facts };
-        let socket = LineSocket::open(spot, |_| Teller { greeting: greeting.into() })?;
+        let socket = LineSocket::open(spot, |_| Teller { greeting: greeting.into(), reporter })?;
         Ok(Self { socket, profiles })
     }
 
@@ -51,6 +58,7 @@ impl Facts {
 
 struct Teller {
     greeting: Arc<str>,
+    reporter: Reporter,
 }
 
 impl Host for Teller {
@@ -67,6 +75,10 @@ impl Host for Teller {
     fn answer(&mut self, _: ReaderId, _: &str) -> Reply {
         Reply::Refuse
     }
+
+    fn revived(&mut self, outcome: &anyhow::Result<()>) {
+        self.reporter.outcome("facts", outcome);
+    }
 }
 
 /// The session that a fact is about, if there is one yet.
@@ -76,35 +88,13 @@ fn find_row<'a>(fact: &Fact, model: &Model, board: &'a Board) -> Option<&'a Row>
         let lives = |row: &&Row| row.session.tty == tty && row.phase != Phase::Exited;
         board.iter().find(lives)
     };
-    match fact {
-        Fact::Started { process, .. }
-        | Fact::Attached { process, .. }
-        | Fact::Output(process)
-        | Fact::Quiet { process, .. }
-        | Fact::Looked { process, .. }
-        | Fact::ChildStarted { process, .. }
-        | Fact::ChildExited { process, .. }
-        | Fact::Exited(process) => of(*process),
-        Fact::Owned { tty, .. }
-        | Fact::Redrawn { tty }
-        | Fact::Input { tty, .. }
-        | Fact::Sequence { tty, .. }
-        | Fact::Gap { tty, .. } => on(*tty),
-        // Where it is shown is no session's own, and what the person says is
-        // none of its facts.
-        Fact::Windows { .. }
-        | Fact::Hopped(_)
-        | Fact::BadgeRemoved(_)
-        | Fact::Seen(_)
-        | Fact::Muted { .. }
-        | Fact::Unmuted(_)
-        | Fact::Configured { .. }
-        | Fact::Lost(_) => None,
-        Fact::Transcribed { transcript, .. } => of(model.writer(&transcript.name)?),
-        Fact::Noted(Note { pid, .. }) => {
-            // The model knows the note's process better, but two living ones
-            // have never the same number.
-            board.iter().find(|row| row.session.process.pid == *pid)
-        }
+    match fact.subject() {
+        Subject::Process(process) => of(process),
+        Subject::Terminal(tty) => on(tty),
+        Subject::Transcript(transcript) => of(model.writer(&transcript.name)?),
+        // The model knows the note's process better, but two living ones have
+        // never the same number.
+        Subject::Note(note) => board.iter().find(|row| row.session.process.pid == note.pid),
+        Subject::Nobody => None,
     }
 }

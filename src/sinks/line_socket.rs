@@ -42,6 +42,9 @@ pub(super) trait Host: Send + 'static {
 
     /// What a reader's line is answered. None is read from them before that.
     fn answer(&mut self, reader: ReaderId, line: &str) -> Reply;
+
+    /// What became of the socket after a log-in.
+    fn revived(&mut self, outcome: &anyhow::Result<()>);
 }
 
 /// What news give to tell. Lines end with a line feed.
@@ -331,13 +334,15 @@ impl<H: Host> Talk<H> {
     }
 
     fn revive(&mut self) {
-        if self.bound.is_in_place(&self.spot) {
-            return;
+        let outcome = if self.bound.is_in_place(&self.spot) {
+            Ok(())
+        } else {
+            Bound::at(&self.spot).map(|bound| self.bound = bound)
+        };
+        if let Err(error) = &outcome {
+            warn!("socket: {error:#}");
         }
-        match Bound::at(&self.spot) {
-            Ok(bound) => self.bound = bound,
-            Err(error) => warn!("socket: {error:#}"),
-        }
+        self.host.revived(&outcome);
     }
 }
 

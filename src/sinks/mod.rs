@@ -7,12 +7,14 @@ use ebpf_ai_monitor_core::Board;
 
 pub(crate) mod badges;
 pub(crate) mod facts;
+pub(crate) mod history;
 pub(crate) mod journal;
 mod line_socket;
 pub(crate) mod mask;
 pub(crate) mod metrics;
 pub(crate) mod notify;
 pub(crate) mod socket;
+pub(crate) mod tmux_status;
 
 /// What others may tell a sink that has a thread of its own.
 pub(crate) struct Handle {

@@ -1,19 +1,21 @@
 //! The board for whoever connects: the present one at once, then one line for
 //! each change; and what they ask of the daemon.
 
-use std::collections::BTreeMap;
+mod troubles;
+
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use ebpf_ai_monitor_core::{Board, BootTime, Fact, Mute, Muted, SessionId};
 
+use self::troubles::Troubles;
 use super::line_socket::{Host, LineSocket, Post, ReaderId, Reply, Spot, Told};
 use super::{Handle, Sink};
 use crate::health::{Report, Reporter};
 use crate::protocol::{
     Answer, BoardLine, Counts, Health, Line, MuteScope, PhaseWord, Request, RowLine, StatusLine,
-    Target, TroubleLine, UpdateLine, find_session, living,
+    Target, UpdateLine, find_session, living,
 };
 use crate::reach::{Arrival, Errand, Reach};
 use crate::runtime_dir::{self, RuntimeDir};
@@ -58,9 +60,8 @@ impl Socket {
             post,
             board: Board::default(),
             greeting: None,
-            troubles: BTreeMap::new(),
+            troubles: Troubles::none(now),
             started_at: now,
-            health_since: now,
         })?;
         Ok(Self(socket))
     }
@@ -96,9 +97,8 @@ struct Desk {
     board: Board,
     /// The line of `board`, if somebody came since it changed.
     greeting: Option<Arc<str>>,
-    troubles: BTreeMap<&'static str, TroubleLine>,
+    troubles: Troubles,
     started_at: BootTime,
-    health_since: BootTime,
 }
 
 impl Host for Desk {
@@ -113,17 +113,24 @@ impl Host for Desk {
     fn hear(&mut self, news: News) -> Told {
         match news {
             News::Board(board) => {
-                let update = UpdateLine::between(boot_time(), &self.board, &board);
+                let now = boot_time();
+                self.troubles.note_lost(now, board.lost_events);
+                let update = UpdateLine::between(now, &self.board, &board);
                 self.board = board;
                 self.greeting = None;
                 Told::All(line(&Line::Update(update)))
             }
             News::Report(report) => {
-                self.note(report);
+                self.troubles.note(boot_time(), report);
                 Told::Nobody
             }
             News::Reached { asker, answer } => Told::Asker(asker, line(&Line::Answer(answer))),
         }
+    }
+
+    fn revived(&mut self, outcome: &anyhow::Result<()>) {
+        let problem = outcome.as_ref().err().map(|error| format!("{error:#}"));
+        self.troubles.note(boot_time(), Report { part: "socket", problem });
     }
 
     fn answer(&mut self, reader: ReaderId, asked: &str) -> Reply {
@@ -197,40 +204,20 @@ impl Desk {
         Ok(Errand::GoTo(Box::new(row.clone())))
     }
 
-    fn note(&mut self, report: Report) {
-        let Report { part, problem } = report;
-        let was_healthy = self.troubles.is_empty();
-        match problem {
-            None => {
-                self.troubles.remove(part);
-            }
-            Some(problem) => match self.troubles.get_mut(part) {
-                Some(trouble) => trouble.problem = problem,
-                None => {
-                    let since_ns = boot_time().as_nanos();
-                    let trouble = TroubleLine { part: part.to_owned(), problem, since_ns };
-                    self.troubles.insert(part, trouble);
-                }
-            },
-        }
-        if was_healthy != self.troubles.is_empty() {
-            self.health_since = boot_time();
-        }
-    }
-
-    fn status(&self) -> StatusLine {
+    fn status(&mut self) -> StatusLine {
+        let (troubles, since) = self.troubles.now(boot_time());
         let rows = self.rows();
         let count = |phase| rows.iter().filter(|row| row.phase == phase).count();
         StatusLine {
             program: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             user: self.about.user.clone(),
-            health: if self.troubles.is_empty() { Health::Healthy } else { Health::Degraded },
-            since_ns: self.health_since.as_nanos(),
+            health: if troubles.is_empty() { Health::Healthy } else { Health::Degraded },
+            since_ns: since.as_nanos(),
             started_at_ns: self.started_at.as_nanos(),
             probe: self.about.probe.clone(),
             limits: self.about.limits.clone(),
-            troubles: self.troubles.values().cloned().collect(),
+            troubles,
             sessions: Counts {
                 waiting: count(PhaseWord::Waiting),
                 working: count(PhaseWord::Working),

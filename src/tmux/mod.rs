@@ -77,6 +77,13 @@ pub(crate) fn tell_all(server: Pid, socket: &Path, text: &str) -> anyhow::Result
     Ok(())
 }
 
+/// `tmux 3.3a`.
+pub(crate) fn version(server: Pid, socket: &Path) -> anyhow::Result<String> {
+    let lines = ask(server, socket, &["display-message", "-p", "#{version}"])?;
+    let version = lines.into_iter().next().filter(|line| !line.is_empty());
+    version.map(|version| format!("tmux {version}")).context("tmux does not say")
+}
+
 /// What a client shows, for [`show`]: `$1:@2.%3`.
 pub(crate) fn shown(server: Pid, socket: &Path, client: &str) -> anyhow::Result<String> {
     let device = format!("/dev/{client}");
@@ -89,6 +96,21 @@ pub(crate) fn shown(server: Pid, socket: &Path, client: &str) -> anyhow::Result<
 pub(crate) fn show(server: Pid, socket: &Path, client: &str, target: &str) -> anyhow::Result<()> {
     let device = format!("/dev/{client}");
     ask(server, socket, &["switch-client", "-c", &device, "-t", target]).map(drop)
+}
+
+/// Sets an option of the whole server; status lines that show it are drawn anew.
+pub(crate) fn set_option(
+    server: Pid,
+    socket: &Path,
+    name: &str,
+    value: &str,
+) -> anyhow::Result<()> {
+    ask(server, socket, &["set-option", "-g", name, value]).map(drop)
+}
+
+/// As if it had never been set.
+pub(crate) fn unset_option(server: Pid, socket: &Path, name: &str) -> anyhow::Result<()> {
+    ask(server, socket, &["set-option", "-gu", name]).map(drop)
 }
 
 /// `$1:@2.%3`: the client stays in its session if that has the pane's window.

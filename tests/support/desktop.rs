@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::io::ErrorKind;
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -53,10 +54,7 @@ impl<'a> Desktop<'a> {
         let runtime = user.make_folder("runtime")?;
         fs::set_permissions(&runtime, fs::Permissions::from_mode(0o700))?;
         user.write("sway.config", SWAY_CONFIG)?;
-        // As a system has it: else the first user's Sway makes it for itself alone.
-        if fs::create_dir(X11_SOCKETS).is_ok() {
-            fs::set_permissions(X11_SOCKETS, fs::Permissions::from_mode(0o1777))?;
-        }
+        share_x11_sockets()?;
         Ok(Self { user, runtime, sway: None, bus: None, environment: BTreeMap::new() })
     }
 
@@ -197,6 +195,20 @@ impl<'a> Desktop<'a> {
         self.run("grim", &["-g", part, &own.display().to_string()])?;
         fs::read(&own).with_context(|| format!("cannot read {}", own.display()))
     }
+}
+
+/// Makes the directory of X11's sockets as every system has it. Where it was
+/// missing, an Xwayland made it for its own user alone.
+fn share_x11_sockets() -> Result<()> {
+    if let Err(error) = fs::create_dir(X11_SOCKETS)
+        && error.kind() != ErrorKind::AlreadyExists
+    {
+        return Err(error).context("cannot make a directory for X11");
+    }
+    let about = fs::symlink_metadata(X11_SOCKETS)?;
+    ensure!(about.is_dir(), "{X11_SOCKETS} is no directory");
+    chown(X11_SOCKETS, Some(0), Some(0))?;
+    Ok(fs::set_permissions(X11_SOCKETS, fs::Permissions::from_mode(0o1777))?)
 }
 
 impl Drop for Desktop<'_> {

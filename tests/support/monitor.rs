@@ -77,6 +77,10 @@ impl Daemon {
         ensure!(!process.has_ended(), "the daemon ended at once: {}", said());
         Ok(Self { log, ready_at_ns, process })
     }
+
+    pub fn pid(&self) -> u32 {
+        self.process.0.id()
+    }
 }
 
 /// A running monitor. Dropping it ends both processes.
@@ -141,6 +145,11 @@ impl Monitor {
 
     pub fn all_changes(&self) -> Result<Vec<Change>> {
         lock(&self.lines).iter().map(|(at_ns, line)| parse(*at_ns, line)).collect()
+    }
+
+    /// The lines of `watch --json` as they are.
+    pub fn lines(&self) -> Vec<String> {
+        lock(&self.lines).iter().map(|(_, line)| line.clone()).collect()
     }
 
     /// The daemon's own words, for the report of a failure.

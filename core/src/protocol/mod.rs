@@ -316,6 +316,12 @@ impl From<&Step> for StepLine {
     }
 }
 
+impl Default for BoardLine {
+    fn default() -> Self {
+        Self::empty()
+    }
+}
+
 impl BoardLine {
     /// A board on which nothing is.
     pub fn empty() -> Self {

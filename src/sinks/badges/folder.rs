@@ -13,7 +13,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-pub(super) const NAME: &str = "i3pm-badges";
+pub(crate) const NAME: &str = "i3pm-badges";
 /// One that is longer is none of ours.
 const MAX_BYTES: u64 = 64 * 1024;
 

@@ -19,8 +19,10 @@ use rustix::fd::{AsRawFd as _, OwnedFd};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use tracing::{debug, warn};
 
+pub(crate) use self::folder::NAME as FOLDER;
 use self::folder::{BadgeFile, Folder, Kept};
 use super::{Handle, Sink};
+use crate::health::Reporter;
 use crate::sources::boot_time;
 
 /// Readers take a badge for dead that is older than 300 s.
@@ -29,7 +31,11 @@ const REFRESH: Duration = Duration::from_secs(240);
 const CLAIM: Duration = Duration::from_secs(5);
 /// Between two tries to bring something back that somebody takes away.
 const AGAIN: Duration = Duration::from_secs(1);
+/// Between two tries of what is refused: a full disk, a directory of others.
+const AFTER_FAILURE: Duration = Duration::from_secs(3);
 const MAX_COUNT: u32 = 9999;
+/// As the person knows it.
+const PART: &str = "badges";
 
 /// Somebody deleted the badge of a window that asked for the person.
 type Seen = Box<dyn Fn(WindowId) + Send>;
@@ -53,13 +59,21 @@ enum News {
 }
 
 impl Badges {
-    pub(crate) fn start(desktop: PathBuf, profiles: Profiles, seen: Seen) -> anyhow::Result<Self> {
+    pub(crate) fn start(
+        desktop: PathBuf,
+        profiles: Profiles,
+        seen: Seen,
+        reporter: Reporter,
+    ) -> anyhow::Result<Self> {
         let (sender, news) = channel();
         let changes = inotify::init(CreateFlags::CLOEXEC).context("cannot start inotify")?;
         let changes = Arc::new(changes);
         let keeper = Keeper {
             desktop,
             seen,
+            reporter,
+            is_failing: false,
+            told: None,
             changes: Arc::clone(&changes),
             folder: None,
             wanted: BTreeMap::new(),
@@ -86,7 +100,7 @@ impl Badges {
 
 impl Sink for Badges {
     fn name(&self) -> &'static str {
-        "badges"
+        PART
     }
 
     fn show(&mut self, before: &Board, after: &Board) -> anyhow::Result<()> {
@@ -102,6 +116,11 @@ impl Sink for Badges {
 struct Keeper {
     desktop: PathBuf,
     seen: Seen,
+    reporter: Reporter,
+    /// Whether something failed since the last try of everything.
+    is_failing: bool,
+    /// The trouble that was reported last and may still be there.
+    told: Option<String>,
     changes: Arc<OwnedFd>,
     folder: Option<Folder>,
     wanted: BTreeMap<WindowId, Badge>,
@@ -154,10 +173,15 @@ impl Keeper {
         let now = Instant::now();
         if self.retry_at.is_some_and(|at| at <= now) {
             self.retry_at = None;
-            if self.folder.is_none() {
+            // Anew: what is wrong may be the directory itself.
+            if std::mem::take(&mut self.is_failing) || self.folder.is_none() {
+                self.folder = None;
                 self.open();
             }
             self.write_all();
+            if !self.is_failing && self.told.take().is_some() {
+                self.reporter.well(PART);
+            }
         }
         if self.unclaimed_until.is_some_and(|at| at <= now) {
             self.unclaimed_until = None;
@@ -189,9 +213,7 @@ impl Keeper {
                 self.unclaimed_until = Some(Instant::now() + CLAIM);
                 self.folder = Some(folder);
             }
-            Err(error) if self.desktop.is_dir() => {
-                warn!("badges: {error:#}; going on without");
-            }
+            Err(error) if self.desktop.is_dir() => self.fail(&error),
             Err(error) => debug!("badges: {error:#}"),
         }
     }
@@ -203,6 +225,18 @@ impl Keeper {
         {
             warn!("badges: deletions by others go unseen: {error}");
         }
+    }
+
+    /// What failed is tried again.
+    fn fail(&mut self, error: &anyhow::Error) {
+        self.is_failing = true;
+        let problem = format!("{error:#}");
+        if self.told.as_ref() != Some(&problem) {
+            warn!("badges: {problem}; trying again");
+            self.reporter.trouble(PART, &problem);
+            self.told = Some(problem);
+        }
+        self.retry_at = Some(Instant::now() + AFTER_FAILURE);
     }
 
     fn want(&mut self, wanted: BTreeMap<WindowId, Badge>) {
@@ -238,11 +272,16 @@ impl Keeper {
     fn write(&mut self, window: WindowId) {
         let (Some(folder), Some(badge)) = (&self.folder, self.wanted.get(&window)) else { return };
         let kept = self.kept.as_ref().and_then(|kept| kept.get(&window)).copied();
-        if let Err(error) = folder.write(&file(window, badge, kept.unwrap_or_default())) {
-            // Not again before it changes.
-            warn!("badges: {error:#}");
+        match folder.write(&file(window, badge, kept.unwrap_or_default())) {
+            Ok(()) => {
+                let written = Written { badge: badge.clone(), at: Instant::now() };
+                self.written.insert(window, written);
+            }
+            Err(error) => {
+                self.written.remove(&window);
+                self.fail(&error);
+            }
         }
-        self.written.insert(window, Written { badge: badge.clone(), at: Instant::now() });
     }
 
     /// Somebody took a badge away: of one that stopped it means that it was

@@ -63,13 +63,7 @@ impl Bus {
         number: u64,
         news: Sender<N>,
     ) -> anyhow::Result<Self> {
-        let socket = runtime_dir.join("bus");
-        anyhow::ensure!(socket.exists(), "there is no {}", socket.display());
-        let address = format!("unix:path={}", socket.display());
-        let connection = connection::Builder::address(address.as_str())?
-            .method_timeout(PATIENCE)
-            .build()
-            .context("cannot connect to the session bus")?;
+        let connection = open(runtime_dir)?;
         // Before the first question: what changes after its answer comes as a signal.
         let messages = MessageIterator::from(&connection);
         for rule in [
@@ -153,6 +147,44 @@ impl Bus {
             .call_method(Some(NAME), PATH, Some(NAME), method, words)
             .with_context(|| format!("the notification daemon does not take {method}"))
     }
+}
+
+fn open(runtime_dir: &Path) -> anyhow::Result<Connection> {
+    let socket = runtime_dir.join("bus");
+    anyhow::ensure!(socket.exists(), "there is no {}", socket.display());
+    let address = format!("unix:path={}", socket.display());
+    let builder = connection::Builder::address(address.as_str())?.method_timeout(PATIENCE);
+    builder.build().context("cannot connect to the session bus")
+}
+
+/// A notification daemon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Server {
+    /// As it calls itself, or as the bus does.
+    pub(crate) name: String,
+    /// `None`: it does not say.
+    pub(crate) version: Option<String>,
+}
+
+/// The one that is on the bus; none is started. May wait for a bus that hangs.
+pub(crate) fn find_server(runtime_dir: &Path) -> anyhow::Result<Option<Server>> {
+    let connection = open(runtime_dir)?;
+    let owner = connection.call_method(Some(DBUS), DBUS_PATH, Some(DBUS), "GetNameOwner", &NAME);
+    let owner: String = match owner {
+        Ok(reply) => reply.body().deserialize()?,
+        Err(zbus::Error::MethodError(name, ..)) if name.ends_with(".NameHasNoOwner") => {
+            return Ok(None);
+        }
+        Err(error) => return Err(error).context("the session bus does not answer"),
+    };
+    // By its unique name, which starts nobody if it goes meanwhile.
+    let told =
+        connection.call_method(Some(owner.as_str()), PATH, Some(NAME), "GetServerInformation", &());
+    let told = told.and_then(|reply| reply.body().deserialize::<[String; 4]>());
+    Ok(Some(match told {
+        Ok([name, _, version, _]) => Server { name, version: Some(version) },
+        Err(_) => Server { name: owner, version: None },
+    }))
 }
 
 fn read(message: &zbus::Message) -> Option<BusItem> {

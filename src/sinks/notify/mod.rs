@@ -18,6 +18,7 @@ use ebpf_ai_monitor_core::{
 use tracing::{debug, warn};
 
 use self::bus::{Bus, BusItem, BusNews};
+pub(crate) use self::bus::{Server, find_server};
 use self::hooks::Hooks;
 pub(crate) use self::hooks::{Hook, HookEvent, Person};
 use self::terminals::Terminals;
@@ -31,6 +32,8 @@ use crate::sources::boot_time;
 /// Between two tries to reach the bus while something is to be shown.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// As the person knows it.
+const PART: &str = "notifications";
 
 #[derive(Debug)]
 pub(crate) struct Notify {
@@ -74,7 +77,8 @@ impl Notify {
             runtime_dir: person.runtime_dir.clone(),
             reach,
             hooks: Hooks::new(person, reporter.clone()),
-            terminals: Terminals::start(reporter)?,
+            terminals: Terminals::start(reporter.clone())?,
+            reporter,
             news: sender.clone(),
             alerts: Alerts::new(AlertPolicy::default(), profiles),
             board: Board::default(),
@@ -104,7 +108,7 @@ impl Notify {
 
 impl Sink for Notify {
     fn name(&self) -> &'static str {
-        "notifications"
+        PART
     }
 
     fn show(&mut self, _: &Board, after: &Board) -> anyhow::Result<()> {
@@ -118,6 +122,7 @@ struct Teller {
     reach: Reach,
     hooks: Hooks,
     terminals: Terminals,
+    reporter: Reporter,
     news: Sender<News>,
     alerts: Alerts,
     board: Board,
@@ -206,6 +211,8 @@ impl Teller {
                 if let Some(bus) = &mut self.bus {
                     bus.set_owned(is_owned);
                 }
+                // That there is none is no trouble, and another may do better.
+                self.reporter.well(PART);
                 self.show_standing();
             }
             BusItem::Lost => {
@@ -259,7 +266,9 @@ impl Teller {
         }
         let replaces = self.shown.get(&alert.session).copied();
         let Some(bus) = self.bus.as_ref().filter(|bus| bus.is_owned) else { return };
-        match bus.notify(alert, replaces, is_loud) {
+        let outcome = bus.notify(alert, replaces, is_loud);
+        self.reporter.outcome(PART, &outcome);
+        match outcome {
             Ok(id) => {
                 self.shown.insert(alert.session, id);
             }
@@ -295,6 +304,7 @@ impl Teller {
     }
 
     fn lose_bus(&mut self) {
+        self.reporter.well(PART);
         self.bus = None;
         self.shown.clear();
         self.pause = FIRST_PAUSE;

@@ -4,7 +4,6 @@
 
 mod others;
 mod panes;
-mod terminals;
 mod tmux;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,11 +22,19 @@ use tracing::{debug, warn};
 use self::others::Signs;
 use self::tmux::Server;
 use super::{Dated, boot_time};
+use crate::health::Reporter;
 use crate::proc::Tick;
-use crate::tmux::SERVER;
+use crate::terminals;
+use crate::tmux::{self as tmux_client, SERVER};
 
 /// screen sets its socket's mode and opens a client's terminal in no known order.
 const SETTLES: Duration = Duration::from_millis(50);
+
+/// What a tmux server says that it is: `tmux 3.3a`.
+pub(crate) fn tmux_version(server: Pid) -> anyhow::Result<String> {
+    let socket = terminals::listening_socket(server).context("its socket is not found")?;
+    tmux_client::version(server, &socket)
+}
 
 /// Processes, and those terminals they hold on which something is shown.
 type Holders = BTreeSet<(String, Owner)>;
@@ -43,7 +50,10 @@ pub(crate) struct Hops {
 impl Hops {
     /// A weak inbox, since this source must not keep the queue open for a
     /// daemon whose kernel side ended.
-    pub(crate) fn start(inbox: Weak<SyncSender<Dated>>) -> anyhow::Result<Self> {
+    pub(crate) fn start(
+        inbox: Weak<SyncSender<Dated>>,
+        reporter: Reporter,
+    ) -> anyhow::Result<Self> {
         let (wants, wanted) = channel();
         let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
         let wakes = Arc::new(eventfd(0, flags).context("cannot make an eventfd")?);
@@ -58,6 +68,7 @@ impl Hops {
         thread::Builder::new().name("hops".into()).spawn(move || {
             if let Err(error) = watch.run() {
                 warn!("hops: {error:#}; going on without");
+                reporter.trouble("hops", format_args!("{error:#}"));
             }
         })?;
         Ok(Self { wants, wakes, wanted: Holders::new() })

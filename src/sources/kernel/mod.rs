@@ -2,30 +2,35 @@
 //! decides nothing about phases; it chooses only what to watch and when to look.
 
 mod full;
-mod load;
+mod maps;
+mod probe;
 mod ring;
 mod schedule;
 mod self_test;
 mod skeletons;
+mod syscalls;
+mod tty;
 pub mod wire;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::SyncSender;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use ebpf_ai_monitor_core::{
-    BootTime, Fact, Input, Owner, Pid, ProcessId, Profiles, Tty, TtyMode, Wait, WaitKind,
+    BootTime, Fact, Input, Pid, ProcessId, Profiles, Tty, TtyMode, Wait, WaitKind,
 };
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use self::full::Overflow;
-use self::load::Programs;
-use self::ring::Ring;
+use self::probe::Probe;
+pub use self::probe::{Delivery, ProbeChoice};
 use self::schedule::Schedule;
 pub use self::self_test::{Seen, self_test_terminal};
+use self::syscalls::SyscallProbe;
+use self::tty::TtyProbe;
 use self::wire::{Event, LookRecord, What};
 use super::{Dated, boot_time};
 use crate::health::Reporter;
@@ -63,9 +68,7 @@ pub enum QuietTimer {
 
 #[derive(Debug)]
 pub struct Kernel {
-    // Before the programs: it maps their ring.
-    ring: Ring,
-    programs: Programs,
+    probe: Probe,
     profiles: Profiles,
     uid: u32,
     program: PathBuf,
@@ -79,10 +82,13 @@ pub struct Kernel {
     took_at: BootTime,
     /// Living children of agents, and whose they are.
     children: BTreeMap<ProcessId, ProcessId>,
-    /// Terminals whose holder is to be found, and from when on.
-    ownerless: BTreeSet<u32>,
+    /// Whose terminal's holder is to be found, and from when on.
+    ownerless: BTreeMap<ProcessId, Tty>,
     find_owners_at: BootTime,
     overflow: Overflow,
+    /// Why it is not the tty probe, where nobody asked for another.
+    refused: Option<String>,
+    told_of_consoles: bool,
 }
 
 /// A process that a profile names.
@@ -97,18 +103,50 @@ struct Watch {
 }
 
 impl Kernel {
-    /// Loads and attaches the BPF programs for one user's processes. Needs
-    /// CAP_BPF and CAP_PERFMON; what follows needs neither from Linux 5.19 on.
+    /// Loads and attaches a probe for one user's processes, and sees it work.
+    /// The tty probe needs CAP_BPF and CAP_PERFMON, the syscall probe also
+    /// CAP_DAC_READ_SEARCH; what follows needs none of them from Linux 5.19 on.
     ///
-    /// `program` is this program itself, for [`Self::self_test`].
-    pub fn attach(uid: u32, profiles: Profiles, program: PathBuf) -> anyhow::Result<Self> {
-        let own_name = proc::program_name(&program);
-        let names = profiles.names().chain(own_name.as_deref());
-        let programs = Programs::attach(uid, names)?;
-        let ring = Ring::map(programs.ring())?;
-        Ok(Self {
-            ring,
-            programs,
+    /// `program` is this program itself, for the self-test.
+    pub fn start(
+        uid: u32,
+        profiles: &Profiles,
+        program: &Path,
+        choice: ProbeChoice,
+        timer: QuietTimer,
+    ) -> anyhow::Result<(Self, Seen)> {
+        let start = |choice| {
+            let own_name = proc::program_name(program);
+            let names: Vec<&str> = profiles.names().chain(own_name.as_deref()).collect();
+            let probe = match choice {
+                ProbeChoice::Auto | ProbeChoice::Tty => {
+                    Probe::Tty(Box::new(TtyProbe::attach(uid, &names)?))
+                }
+                ProbeChoice::Syscalls(delivery) => {
+                    Probe::Syscalls(Box::new(SyscallProbe::attach(uid, &names, delivery)?))
+                }
+            };
+            let mut kernel = Self::new(uid, profiles.clone(), program.to_owned(), probe);
+            let seen = kernel.self_test(timer)?;
+            Ok((kernel, seen))
+        };
+        match start(choice) {
+            Err(error) if choice == ProbeChoice::Auto => {
+                let why = format!("the tty probe does not work here: {error:#}");
+                let started = start(ProbeChoice::Syscalls(Delivery::Best));
+                let (mut kernel, seen) = started.with_context(|| why.clone())?;
+                kernel.refused = Some(format!(
+                    "{why}; the syscall probe serves, and slows every system call a little"
+                ));
+                Ok((kernel, seen))
+            }
+            started => started,
+        }
+    }
+
+    fn new(uid: u32, profiles: Profiles, program: PathBuf, probe: Probe) -> Self {
+        Self {
+            probe,
             profiles,
             uid,
             program,
@@ -118,10 +156,12 @@ impl Kernel {
             scan_at: None,
             took_at: BootTime::default(),
             children: BTreeMap::new(),
-            ownerless: BTreeSet::new(),
+            ownerless: BTreeMap::new(),
             find_owners_at: BootTime::default(),
             overflow: Overflow::new(),
-        })
+            refused: None,
+            told_of_consoles: false,
+        }
     }
 
     /// Where it is said what finds no room on the kernel side.
@@ -131,14 +171,20 @@ impl Kernel {
 
     /// What this kernel does not give, in sentences.
     pub fn limits(&self, seen: Seen) -> Vec<String> {
-        let mut limits = Vec::new();
+        let mut limits: Vec<String> = self.refused.clone().into_iter().collect();
         if !(seen.input && seen.sequence) {
-            limits.push("no evidence by escape sequences: that needs Linux 5.17".to_owned());
+            let since = self.probe.sees_content_since();
+            limits.push(format!("no evidence by escape sequences: that needs Linux {since}"));
         }
-        if !self.programs.has_timer() {
+        if self.probe.lacks_timer() {
             limits.push("no timer in the kernel, one in user space serves".to_owned());
         }
         limits
+    }
+
+    /// Which probe it is, as it is asked for.
+    pub fn probe_name(&self) -> &'static str {
+        self.probe.name()
     }
 
     /// Reports, until it fails or nobody listens.
@@ -158,7 +204,7 @@ impl Kernel {
         let others = self.scan_at.into_iter().chain(owners).chain(self.overflow.next());
         let next = self.schedule.next().into_iter().chain(others).min();
         let patience = next.map_or(RESYNC, |next| next.since(boot_time()));
-        let events: Vec<Event> = self.ring.wait(patience)?.collect();
+        let events: Vec<Event> = self.probe.wait(patience)?;
         if !events.is_empty() {
             self.took_at = boot_time();
         }
@@ -171,13 +217,13 @@ impl Kernel {
         }
         self.make_good(now, inbox)?;
         self.tell_owners(inbox)?;
-        self.overflow.tell(now, self.programs.refused());
+        self.overflow.tell(now, self.probe.refused());
         Ok(())
     }
 
     /// Finds out what was missed, some time after it was.
     fn make_good(&mut self, now: BootTime, inbox: &SyncSender<Dated>) -> anyhow::Result<()> {
-        let dropped = self.programs.dropped();
+        let dropped = self.probe.dropped();
         let lost = dropped - self.dropped;
         if lost > 0 {
             self.scan_by(now + AFTER_LOSS);
@@ -192,7 +238,7 @@ impl Kernel {
         warn!("the ring was full: {lost} events were lost; looking anew");
         self.dropped = dropped;
         tell(inbox, now, Fact::Lost(dropped))?;
-        let has_ended = |child: &ProcessId| !self.programs.has_child(child.pid);
+        let has_ended = |child: &ProcessId| !self.probe.has_child(*child);
         let ended: Vec<ProcessId> = self.children.keys().copied().filter(has_ended).collect();
         for child in ended {
             self.lose_child(now, child, inbox)?;
@@ -211,7 +257,7 @@ impl Kernel {
             self.look(pid, inbox)?;
         }
         self.overflow.forget_agents();
-        for event in self.programs.find_agents()? {
+        for event in self.probe.find_agents()? {
             self.take(event, inbox)?;
         }
         Ok(())
@@ -220,7 +266,7 @@ impl Kernel {
     /// Those that are not known yet: there may be room for them now.
     fn find_agents(&mut self, inbox: &SyncSender<Dated>) -> anyhow::Result<()> {
         self.overflow.forget_agents();
-        for event in self.programs.find_agents()? {
+        for event in self.probe.find_agents()? {
             let is_known = |process: ProcessId| {
                 self.watches.get(&process.pid).is_some_and(|watch| watch.process == process)
             };
@@ -249,7 +295,7 @@ impl Kernel {
             What::Output { process } => {
                 if let Some(watch) = self.watches.get_mut(&process.pid) {
                     watch.is_quiet = false;
-                    if !self.programs.has_timer() {
+                    if !self.probe.has_timer() {
                         self.schedule.set(process.pid, at + QUIET);
                     }
                 }
@@ -263,6 +309,7 @@ impl Kernel {
                 tell(inbox, at, Fact::Sequence { tty: terminal.into(), sequence })
             }
             What::Redraw { terminal } => tell(inbox, at, Fact::Redrawn { tty: terminal.into() }),
+            What::Descriptor { .. } => Ok(()),
             What::Gap { terminal, bytes } => {
                 debug!("terminal {terminal}: {bytes} bytes of output went unseen");
                 tell(inbox, at, Fact::Gap { tty: terminal.into(), bytes })
@@ -281,6 +328,7 @@ impl Kernel {
     ) -> anyhow::Result<()> {
         let command = proc::command(process.pid, comm);
         let Some(profile) = self.profiles.identify(&command) else {
+            self.probe.unwatch(process.pid);
             return self.part(at, process, inbox);
         };
         let agent = profile.name.clone();
@@ -289,7 +337,7 @@ impl Kernel {
             let gone = self.watches[&process.pid].process;
             self.part(at, gone, inbox)?;
         }
-        if let Err(error) = self.programs.watch(process) {
+        if let Err(error) = self.probe.watch(process) {
             debug!("{error:#}");
             self.overflow.refuse(process);
             self.scan_by(at + RESYNC);
@@ -318,8 +366,9 @@ impl Kernel {
         }
         self.watches.remove(&process.pid);
         self.schedule.remove(process.pid);
-        self.programs.unwatch(process.pid);
+        self.probe.unwatch(process.pid);
         self.children.retain(|_, parent| *parent != process);
+        self.ownerless.remove(&process);
         if self.overflow.has_agents() {
             self.scan_by(at + AFTER_LOSS);
         }
@@ -371,7 +420,7 @@ impl Kernel {
     fn look(&mut self, pid: Pid, inbox: &SyncSender<Dated>) -> anyhow::Result<()> {
         let Some(watch) = self.watches.get_mut(&pid) else { return Ok(()) };
         let process = watch.process;
-        let records = self.programs.look_at(pid)?;
+        let records = self.probe.look_at(pid)?;
         let at = boot_time();
         let Some(first) = records.iter().find(|record| record.process == process) else {
             return self.part(at, process, inbox);
@@ -381,8 +430,12 @@ impl Kernel {
             watch.tty = Some(tty.clone());
             let terminal = first.terminal;
             watch.terminal = terminal;
-            tell(inbox, at, Fact::Attached { process, tty })?;
-            self.ownerless.extend((terminal != 0).then_some(terminal));
+            tell(inbox, at, Fact::Attached { process, tty: tty.clone() })?;
+            match tty.filter(|_| terminal != 0) {
+                Some(tty) => drop(self.ownerless.insert(process, tty)),
+                None if first.tty.is_some_and(is_console) => self.tell_of_console(),
+                None => {}
+            }
         }
         let Some(watch) = self.watches.get_mut(&pid) else { return Ok(()) };
         watch.waits = strongest_wait(&records);
@@ -396,8 +449,8 @@ impl Kernel {
         };
         let mut next = at + next;
         // Without the kernel's timer the quiet is found out by looking.
-        if !self.programs.has_timer() && !watch.is_quiet {
-            let last_output = self.programs.last_output(process).unwrap_or(at);
+        if !self.probe.has_timer() && !watch.is_quiet {
+            let last_output = self.probe.last_output(process).unwrap_or(at);
             if at.since(last_output) >= QUIET {
                 return self.fall_quiet(at, process, last_output, inbox);
             }
@@ -407,23 +460,25 @@ impl Kernel {
         Ok(())
     }
 
+    /// Once, since it holds for all of them.
+    fn tell_of_console(&mut self) {
+        if !std::mem::replace(&mut self.told_of_consoles, true) {
+            info!(
+                "an agent runs on a console: of consoles the tty probe sees only whether \
+                 agents block there; --probe syscalls sees more, but slows every system call"
+            );
+        }
+    }
+
     /// Says who holds the terminals that came since the last time.
     fn tell_owners(&mut self, inbox: &SyncSender<Dated>) -> anyhow::Result<()> {
         let began_at = boot_time();
         if self.ownerless.is_empty() || began_at < self.find_owners_at {
             return Ok(());
         }
-        let mut wanted = std::mem::take(&mut self.ownerless);
-        for found in self.programs.find_owners()? {
-            if !wanted.remove(&found.terminal) {
-                continue;
-            }
-            let owner = Owner {
-                process: found.owner,
-                comm: found.comm,
-                ancestors: proc::ancestors(found.owner.pid),
-            };
-            tell(inbox, boot_time(), Fact::Owned { tty: found.terminal.into(), owner })?;
+        let wanted = std::mem::take(&mut self.ownerless);
+        for (tty, owner) in self.probe.owners_of(&wanted)? {
+            tell(inbox, boot_time(), Fact::Owned { tty, owner })?;
         }
         let now = boot_time();
         self.find_owners_at = now + now.since(began_at) * OWNERS_SHARE;
@@ -452,6 +507,11 @@ fn strongest_wait(records: &[LookRecord]) -> Option<Wait> {
         .min_by_key(|&(how, _)| order(how))?;
     let mode = if record.is_canonical { TtyMode::Canonical } else { TtyMode::Raw };
     Some(Wait { how, mode })
+}
+
+/// Anything but a pty, in the numbers of [`name_tty`].
+fn is_console((major, _): (u32, u32)) -> bool {
+    !(136..=143).contains(&major)
 }
 
 /// Numbers from Documentation/admin-guide/devices.txt of the kernel.

@@ -22,6 +22,7 @@ use tracing::{debug, warn};
 use self::tree::Tree;
 use super::login::Logins;
 use super::{Dated, boot_time};
+use crate::health::Reporter;
 use crate::proc;
 use crate::runtime_dir::{RuntimeDir, is_own_directory};
 
@@ -34,6 +35,8 @@ const TRIES: u32 = 10;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 const LONG_LIFE: Duration = Duration::from_secs(10);
+/// As the person knows it.
+const PART: &str = "sway";
 
 #[derive(Debug)]
 pub(crate) struct Sway {
@@ -41,6 +44,7 @@ pub(crate) struct Sway {
     uid: u32,
     inbox: Weak<SyncSender<Dated>>,
     told: Tree,
+    reporter: Reporter,
 }
 
 impl Sway {
@@ -48,11 +52,13 @@ impl Sway {
         desktop: PathBuf,
         uid: u32,
         inbox: Weak<SyncSender<Dated>>,
+        reporter: Reporter,
     ) -> io::Result<()> {
-        let mut sway = Self { desktop, uid, inbox, told: Tree::default() };
+        let mut sway = Self { desktop, uid, inbox, told: Tree::default(), reporter };
         thread::Builder::new().name("sway".into()).spawn(move || {
             if let Err(error) = sway.run() {
                 warn!("sway: {error:#}; going on without windows");
+                sway.reporter.trouble(PART, format_args!("{error:#}"));
             }
         })?;
         Ok(())
@@ -65,8 +71,15 @@ impl Sway {
             let (path, stream) = self.find()?;
             debug!("sway at {}", path.display());
             let began = Instant::now();
-            if let Err(error) = self.follow(&path, stream) {
+            let followed = self.follow(&path, stream);
+            if let Err(error) = &followed {
                 debug!("sway: {error:#}");
+            }
+            match followed {
+                Err(error) if !is_farewell(&error) => {
+                    self.reporter.trouble(PART, format_args!("{error:#}"));
+                }
+                _ => self.reporter.well(PART),
             }
             // Its windows' numbers mean others in the next one.
             if !self.tell(&Tree::default()) {
@@ -120,6 +133,7 @@ impl Sway {
         // After the subscription: whatever changes since comes as an event.
         let root = connect(path)?.get_tree().context("no tree")?;
         let mut tree = Tree::read(&root, &proc::inner_terminals);
+        self.reporter.well(PART);
         while self.tell(&tree) {
             match events.next() {
                 None | Some(Ok(Event::Shutdown(_))) => break,
@@ -144,6 +158,17 @@ impl Sway {
     }
 }
 
+/// Whether it says no more than that this Sway has gone, which is no trouble.
+fn is_farewell(error: &anyhow::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionRefused, ConnectionReset, NotFound, UnexpectedEof};
+    let gone = [BrokenPipe, ConnectionRefused, ConnectionReset, NotFound, UnexpectedEof];
+    let mut causes = error.chain().filter_map(|cause| match cause.downcast_ref() {
+        Some(swayipc::Error::Io(error)) => Some(error.kind()),
+        _ => cause.downcast_ref::<io::Error>().map(io::Error::kind),
+    });
+    causes.any(|kind| gone.contains(&kind))
+}
+
 pub(crate) fn focus_window(desktop: &RuntimeDir, uid: u32, window: u64) -> anyhow::Result<()> {
     let command = format!("[con_id={window}] focus");
     for outcome in find(desktop, uid)?.run_command(&command).context("Sway does not answer")? {
@@ -156,6 +181,20 @@ pub(crate) fn focus_window(desktop: &RuntimeDir, uid: u32, window: u64) -> anyho
 pub(crate) fn focused_window(desktop: &RuntimeDir, uid: u32) -> anyhow::Result<Option<u64>> {
     let tree = find(desktop, uid)?.get_tree().context("Sway does not answer")?;
     Ok(tree::focused(&tree).map(|window| window.0))
+}
+
+/// `sway 1.7`; `None`: there is none.
+pub(crate) fn version(desktop: &Path, uid: u32) -> anyhow::Result<Option<String>> {
+    let sockets = sockets(desktop, uid);
+    for path in sockets {
+        let mut connection = match connect(&path) {
+            Err(error) if is_farewell(&error) => continue,
+            connected => connected?,
+        };
+        let version = connection.get_version().context("Sway does not answer")?;
+        return Ok(Some(format!("sway {}", version.human_readable)));
+    }
+    Ok(None)
 }
 
 /// A connection to the user's Sway.
