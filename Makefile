@@ -48,7 +48,7 @@ INSTALLED := bin/ebpf-ai-monitor \
 # program:package, on Debian and Ubuntu.
 TO_BUILD := clang:clang gcc:gcc pkg-config:pkg-config
 TO_RUN := setsid:util-linux script:bsdutils
-TO_TEST := tmux:tmux ip:iproute2 unshare:util-linux useradd:passwd node:nodejs npm:npm
+TO_TEST := tmux:tmux ip:iproute2 unshare:util-linux perl:perl-base useradd:passwd node:nodejs npm:npm
 # A desktop without a screen, and what is opened in it.
 TO_TEST += sway:sway swaync:sway-notification-center foot:foot xterm:xterm kitty:kitty
 TO_TEST += alacritty:alacritty Xwayland:xwayland grim:grim wtype:wtype
@@ -64,7 +64,7 @@ TO_EMULATE += aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu mmdebstrap:mmdebstrap 
 TO_CHECK_NIX := nix-instantiate:nix-bin systemd-analyze:systemd jq:jq
 
 .PHONY: help setup setup-tests setup-static setup-packages setup-nix setup-kernels build run demo \
-	test test-kernels test-host check check-nix score fuzz bench pictures dist install uninstall \
+	test test-kernels test-host check check-nix audit score fuzz bench scale soak pictures dist install uninstall \
 	deb rpm static clean
 
 help: ## List these words
@@ -243,6 +243,31 @@ bench: ## Measure what the monitor costs other programs and itself, and many ses
 bench: setup
 	@$(CARGO) build --release --example scripted_agent
 	$(CARGO) $(BY_SUDO) bench --bench unwatched --bench sessions
+
+scale: ## Measure a thousand sessions, and twenty. SESSIONS=200 measures so many
+scale: setup
+	@$(CARGO) build --release --examples
+	for sessions in $(or $(SESSIONS),1000 20); do
+		$(IN_BUILD) SESSIONS=$$sessions cargo $(BY_SUDO) test --release --test crowd
+	done
+
+soak: ## Mixed load for an hour: nothing grows, everything is right. SOAK_SECONDS=60
+soak: setup
+	@$(CARGO) build --release --examples
+	$(IN_BUILD) SOAK_SECONDS=$(or $(SOAK_SECONDS),3600) cargo $(BY_SUDO) test --release --test soak
+
+audit: ## Check what is built in: licences, sources, bans, known weaknesses. OFFLINE=1 without the last
+audit: setup
+	@if ! $(CARGO) deny --version >/dev/null 2>&1; then
+		echo "audit: installing cargo-deny for $(BUILDER)"
+		$(CARGO) install --locked cargo-deny
+	fi
+	$(CARGO) deny check licenses bans sources
+	if [[ -n "$(OFFLINE)" ]]; then
+		echo "audit: NOT checked: known weaknesses; their list comes from github.com" >&2
+	else
+		$(CARGO) deny check advisories
+	fi
 
 pictures: ## Make the pictures of the docs anew, from the real programs without a screen
 pictures: setup-tests
