@@ -12,7 +12,7 @@ use seccompiler::{
 
 /// Other processes, and the kernel's own affairs. No service of a person needs
 /// any of it.
-const DENIED: [i64; 34] = [
+const DENIED: [i64; 33] = [
     // Other processes.
     libc::SYS_ptrace,
     libc::SYS_process_vm_readv,
@@ -38,7 +38,6 @@ const DENIED: [i64; 34] = [
     libc::SYS_add_key,
     libc::SYS_request_key,
     libc::SYS_keyctl,
-    libc::SYS_name_to_handle_at,
     libc::SYS_open_by_handle_at,
     // The machine's own affairs.
     libc::SYS_init_module,

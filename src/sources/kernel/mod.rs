@@ -51,8 +51,8 @@ const AFTER_ENTER: Duration = Duration::from_millis(50);
 const AFTER_LOSS: Duration = Duration::from_millis(200);
 /// Whatever was missed is found out so late at the latest.
 const RESYNC: Duration = Duration::from_secs(10);
-/// Many sessions make many events. Taken together, so often at most, they cost
-/// a third; who comes alone does not wait.
+/// Many sessions make many events: taken together, so often at most, they cost
+/// less. What comes alone does not wait.
 const BREATH: Duration = Duration::from_millis(2);
 /// To find who holds the terminals is to look at all files of the machine: it
 /// may take one part in so many of the time.
