@@ -31,10 +31,11 @@ fn the_bpf_objects_are_the_same_in_every_checkout() -> Result<()> {
             // The only test in this program: nobody else minds where it is.
             std::env::set_current_dir(place.path())?;
             let object = place.path().join("object.o");
+            let map = format!("-ffile-prefix-map={}=.", place.path().display());
             SkeletonBuilder::new()
                 .source(format!("bpf/{source}"))
                 .obj(&object)
-                .clang_args([&["-I", "bpf", "-Wall", "-Werror"], arguments].concat())
+                .clang_args([&["-I", "bpf", "-Wall", "-Werror", &map], arguments].concat())
                 .build()
                 .with_context(|| format!("cannot compile {source}"))?;
             objects.push(fs::read(&object)?);

@@ -73,13 +73,15 @@ fn what_is_typed_and_printed_is_nowhere_in_the_daemon() -> Result<()> {
     let mut speaker = user.command(example(&user, "scripted_agent")?);
     let print = format!("write={}\\x0d\\x0a", hidden(&printed));
     let call = format!("write=\\x1b]0;{}\\x07", hidden(&title));
-    speaker.args(["--take-terminal", "--echo", &print, &call, "enter", &print]);
+    speaker.args(["--take-terminal", "--echo", &print, "enter", &print, &call]);
     let speaker = OnPty::start(speaker.arg("animate=1000000"))?;
     wait_until("both sessions", BOUND, || {
         monitor.all_changes().is_ok_and(|all| all.iter().any(|it| it.agent == "scripted_agent"))
     })?;
     wait_until("the first words", BOUND, || speaker.has_said(&printed))?;
     speaker.write(typed.as_bytes())?;
+    // It goes on by an Enter that comes alone.
+    thread::sleep(Duration::from_millis(300));
     speaker.write(b"\r")?;
     reader.write(typed.as_bytes())?;
     thread::sleep(Duration::from_secs(2));

@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use rustix::event::{Timespec, epoll};
 use rustix::fs::OFlags;
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 /// Dropping it ends the programs.
@@ -29,8 +29,8 @@ pub struct Crowd {
 impl Crowd {
     /// The programs must make the terminal on their standard input their own.
     pub fn start(count: usize, mut command: impl FnMut(usize) -> Command) -> Result<Self> {
-        let files = 4 * u64::try_from(count)? + 1024;
-        setrlimit(Resource::Nofile, Rlimit { current: Some(files), maximum: Some(files) })?;
+        let limit = getrlimit(Resource::Nofile);
+        setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })?;
         let (mut masters, mut children, mut ttys) = (Vec::new(), Vec::new(), Vec::new());
         for number in 0..count {
             let (master, slave, tty) = open_terminal()?;
