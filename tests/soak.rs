@@ -68,9 +68,9 @@ fn it_holds_no_more_after_a_long_time_and_is_right_at_every_check() -> Result<()
                 && all(waits.pids(), "waiting")
                 && all(guests.pids(), "waiting")
         };
-        check("with guests", &rows, shows_all)?;
+        check("with guests", rows, shows_all)?;
         drop(guests);
-        check("without guests", &rows, |rows| rows.len() == 30)?;
+        check("without guests", rows, |rows| rows.len() == 30)?;
         holds.push(Holds::of(monitor.pid())?);
     }
     let share = meter.share()? * 100.0;

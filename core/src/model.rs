@@ -188,10 +188,7 @@ impl Model {
                 self.touch_all();
                 self.set_threshold(at, threshold);
             }
-            Fact::Lost(events) => {
-                self.has_changed |= self.lost_events != events;
-                self.lost_events = events;
-            }
+            Fact::Lost(events) => self.lose(events),
             Fact::Output(process) => self.output(at, process),
             Fact::Quiet { process, last_output } => {
                 self.tell(at, process, |belief| belief.hear_quiet(last_output));
@@ -224,6 +221,11 @@ impl Model {
             Fact::Exited(process) => self.exit(at, process),
         }
         self.draw();
+    }
+
+    fn lose(&mut self, events: u64) {
+        self.has_changed |= self.lost_events != events;
+        self.lost_events = events;
     }
 
     fn set_threshold(&mut self, at: BootTime, threshold: Duration) {
