@@ -61,6 +61,32 @@ impl Watch {
     }
 }
 
+/// systemd gives a service a /dev of its own, with the same terminals in it.
+#[test]
+fn a_service_with_devices_of_its_own_finds_who_shows_a_terminal() -> Result<()> {
+    skip_unless_root!();
+    let _turn = take_turn();
+    let user = TestUser::create()?;
+    let private = "mount --make-rprivate / && mkdir $1 && mount -t tmpfs none $1 && \
+        mkdir $1/pts && mount --bind /dev/pts $1/pts && mknod -m 666 $1/ptmx c 5 2 && \
+        mknod -m 666 $1/null c 1 3 && mount --move $1 /dev && shift && exec \"$@\"";
+    let mut command = std::process::Command::new("unshare");
+    command.args(["--mount", "sh", "-c", private, "sh"]);
+    command.arg(user.home().join("dev")).arg(binary());
+    let monitor = Monitor::start_by(command, binary(), &user, THRESHOLD, &["scripted_agent"])?;
+    let mut watch = Watch { boards: Boards::connect(&user)?, monitor };
+    let tmux = Mux::new(&user, "tmux")?;
+    tmux.run(&["new-session", "-d", "-s", "main", &tmux.agent()])?;
+    let attach = tmux.command(&["attach-session", "-t", "main"]);
+    let words: Vec<_> = std::iter::once(attach.get_program()).chain(attach.get_args()).collect();
+    let words = words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
+    let mut script = user.command("setsid");
+    script.args(["--ctty", "script", "-qfc", &words, "/dev/null"]).env("TERM", "xterm-256color");
+    let _client = OnPty::start(&mut script)?;
+    watch.wait("its client", &tmux.tty("main")?, |row| row["steps"][0]["client"].is_string())?;
+    watch.wait_for_hop("comm: \"script\"")
+}
+
 /// Session, pane and the client's terminal.
 type Step = (String, String, Option<String>);
 
