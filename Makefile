@@ -29,6 +29,9 @@ BY_SUDO := $(if $(filter-out root,$(BUILDER)),--config 'target."cfg(unix)".runne
 # Not in a home: the users that the tests make must be able to read it.
 AGENTS_DIR ?= /var/cache/ebpf-ai-monitor/agents
 
+# Kernels and root file systems of emulated machines.
+KERNELS_DIR ?= /var/cache/ebpf-ai-monitor/kernels
+
 # Recordings that are too big to keep here; scored where they are.
 RECORDINGS_DIR ?= ../shared/recordings
 
@@ -56,10 +59,13 @@ TO_TEST += waybar:waybar jq:jq fish:fish zsh:zsh man:man-db
 TO_LINK := autoconf:autoconf automake:automake autopoint:autopoint gettext:gettext
 TO_LINK += flex:flex bison:bison gawk:gawk make:make
 TO_PACK := dpkg-shlibdeps:dpkg-dev
+TO_EMULATE := qemu-system-x86_64:qemu-system-x86 qemu-system-aarch64:qemu-system-arm
+TO_EMULATE += aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu mmdebstrap:mmdebstrap cpio:cpio
 TO_CHECK_NIX := nix-instantiate:nix-bin systemd-analyze:systemd jq:jq
 
-.PHONY: help setup setup-tests setup-static setup-packages setup-nix build run demo test check \
-	check-nix score fuzz bench pictures dist install uninstall deb rpm static clean
+.PHONY: help setup setup-tests setup-static setup-packages setup-nix setup-kernels build run demo \
+	test test-kernels test-host check check-nix score fuzz bench pictures dist install uninstall \
+	deb rpm static clean
 
 help: ## List these words
 	@echo "make WORD, where WORD is one of"
@@ -77,8 +83,12 @@ setup-packages: setup
 setup-nix: NEEDED := $(TO_CHECK_NIX)
 setup-nix: setup
 
+setup-kernels: ## Install what the emulated machines need, but for their kernels
+setup-kernels: NEEDED := $(TO_EMULATE)
+setup-kernels: setup
+
 # Quick where all is there: nothing is asked of the network.
-setup setup-tests setup-static setup-packages setup-nix:
+setup setup-tests setup-static setup-packages setup-nix setup-kernels:
 	@missing=() packages=()
 	for pair in $(NEEDED); do
 		command -v "$${pair%%:*}" >/dev/null && continue
@@ -172,6 +182,23 @@ test: setup-tests
 		$(CARGO) test --lib --bins --examples
 		$(IN_BUILD) AGENTS_DIR="$(AGENTS_DIR)" $${CI:+CI=$$CI} cargo $(BY_SUDO) test --test '*'
 	fi
+
+test-kernels: ## Run the kernel's tests on other kernels, in emulated machines. KERNELS="6.1 6.12"
+test-kernels: setup-kernels
+	@$(AS_ROOT) tests/kernels/fetch.sh "$(KERNELS_DIR)"
+	# Where it cannot be had, the row of that processor says so.
+	$(IN_BUILD) rustup target add aarch64-unknown-linux-gnu ||
+		echo "test-kernels: no Rust for aarch64"
+	$(IN_BUILD) KERNELS_DIR="$(KERNELS_DIR)" KERNELS="$(KERNELS)" \
+		cargo test --test kernels -- --ignored --nocapture
+
+test-host: ## Install the package on an emulated host with systemd and Sway, and use it
+test-host: setup-kernels deb
+	@$(AS_ROOT) tests/kernels/fetch.sh "$(KERNELS_DIR)"
+	$(CARGO) build --example scripted_agent
+	package=$$(realpath "$$(ls -t "$(TARGET)"/debian/*.deb | head -n 1)")
+	$(IN_BUILD) KERNELS_DIR="$(KERNELS_DIR)" PACKAGE="$$package" \
+		cargo test --test host -- --ignored --nocapture
 
 check: ## Check the format; run clippy, warnings denied
 check: setup

@@ -9,15 +9,17 @@ fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     // Kernels before 5.12 refuse what the compiler may use with v3. The timer
     // needs 5.15 in any case, and an atomic exchange.
-    build("bpf/probe.bpf.c", "v2", &out.join("probe.skel.rs"));
-    build("bpf/timer.bpf.c", "v3", &out.join("timer.skel.rs"));
+    build("bpf/probe.bpf.c", &["-mcpu=v2"], &out.join("probe.skel.rs"));
+    build("bpf/timer.bpf.c", &["-mcpu=v3"], &out.join("timer.skel.rs"));
+    build("bpf/syscalls.bpf.c", &["-mcpu=v2"], &out.join("syscalls.skel.rs"));
+    build("bpf/syscalls.bpf.c", &["-mcpu=v2", "-DPERF_BUFFER"], &out.join("syscalls_perf.skel.rs"));
     println!("cargo:rerun-if-changed=bpf");
 }
 
-fn build(source: &str, cpu: &str, skeleton: &Path) {
+fn build(source: &str, arguments: &[&str], skeleton: &Path) {
     let built = SkeletonBuilder::new()
         .source(source)
-        .clang_args(["-I", "bpf", "-Wall", "-Werror", &format!("-mcpu={cpu}")])
+        .clang_args(["-I", "bpf", "-Wall", "-Werror"].iter().chain(arguments))
         .build_and_generate(skeleton);
     if let Err(error) = built {
         panic!("cannot compile {source} (is clang there? `make setup` installs it): {error:#}");

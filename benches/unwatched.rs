@@ -24,8 +24,9 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 use support::pty::{OnPty, example};
 use support::user::TestUser;
 
-/// Each has three rounds, one with the monitor and two without.
-const TRIPLES: usize = 15;
+/// Each has four rounds, one with each probe and two without the monitor.
+const QUADS: usize = 8;
+const PROBES: [&str; 2] = ["tty", "syscalls"];
 /// The best of so many is the round's result: whatever else runs here only slows down.
 const BURSTS: usize = 5;
 /// For programs and BPF objects that come or go.
@@ -59,12 +60,14 @@ fn main() -> Result<()> {
     if let Some(reason) = support::reason_to_skip() {
         bail!("cannot measure: {reason}");
     }
+    support::mount_tracefs()?;
     let user = TestUser::create()?;
     let program = example(&user, "scripted_agent")?;
     let _agent = OnPty::start(user.command(program).args(["--take-terminal", "--work=3600000"]))?;
     let load = fs::read_to_string("/proc/loadavg")?;
     println!(
-        "Linux {}, load before {}; {TRIPLES} times on, off, off; best of {BURSTS} bursts each.\n",
+        "Linux {}, load before {}; {QUADS} times tty, syscalls, off, off; best of {BURSTS} bursts \
+         each.\n",
         rustix::system::uname().release().to_string_lossy(),
         load.split(' ').next().unwrap_or_default(),
     );
@@ -72,40 +75,44 @@ fn main() -> Result<()> {
     measure_own_cost(&user)
 }
 
-/// Nanoseconds of one operation, in one triple.
-struct Triple {
-    on: f64,
+/// Nanoseconds of one operation, in one quad.
+struct Quad {
+    /// In the order of `PROBES`.
+    on: [f64; 2],
     off: [f64; 2],
 }
 
 fn compare(user: &TestUser) -> Result<()> {
-    let mut results: [Vec<Triple>; LOADS.len()] = Default::default();
-    for number in 0..TRIPLES {
-        // Each place in the row is taken equally often.
-        let mut rounds = [None, None, None];
-        for (place, round) in rounds.iter_mut().enumerate() {
-            let monitor = (place == number % 3).then(|| Daemon::start(user)).transpose()?;
+    let mut results: [Vec<Quad>; LOADS.len()] = Default::default();
+    for number in 0..QUADS {
+        let mut rounds = [[0.0; LOADS.len()]; 4];
+        for place in 0..rounds.len() {
+            // Each kind of round takes each place equally often.
+            let kind = (place + number) % rounds.len();
+            let probe = PROBES.get(kind);
+            let monitor = probe.map(|probe| Daemon::start(user, probe)).transpose()?;
             thread::sleep(SETTLE);
-            *round = Some(measure_all()?);
+            rounds[kind] = measure_all()?;
             if let Some(monitor) = monitor {
                 monitor.end()?;
             }
         }
-        let on = rounds[number % 3].take().context("every round was played")?;
-        let off: Vec<_> = rounds.into_iter().flatten().collect();
+        let [tty, syscalls, first, second] = rounds;
         for (load, result) in results.iter_mut().enumerate() {
-            result.push(Triple { on: on[load], off: [off[0][load], off[1][load]] });
+            let on = [tty[load], syscalls[load]];
+            result.push(Quad { on, off: [first[load], second[load]] });
         }
     }
-    println!("| operation | off, ns | on, ns | on / off | noise: off / off |");
+    println!("| operation | off, ns | tty probe / off | syscall probe / off | noise: off / off |");
     println!("|---|--:|--:|--:|--:|");
     for (load, result) in LOADS.iter().zip(&results) {
-        let [_, off, _] = quartiles(result.iter().flat_map(|triple| triple.off));
-        let [_, on, _] = quartiles(result.iter().map(|triple| triple.on));
-        let ratio = quartiles(result.iter().map(|triple| triple.on / triple.off[0]));
-        let noise = quartiles(result.iter().map(|triple| triple.off[1] / triple.off[0]));
+        let [_, off, _] = quartiles(result.iter().flat_map(|quad| quad.off));
+        let [tty, syscalls] =
+            [0, 1].map(|probe| quartiles(result.iter().map(|quad| quad.on[probe] / quad.off[0])));
+        let noise = quartiles(result.iter().map(|quad| quad.off[1] / quad.off[0]));
         let spread = |[low, middle, high]: [f64; 3]| format!("{middle:.3} ({low:.3}–{high:.3})");
-        println!("| {} | {off:.0} | {on:.0} | {} | {} |", load.name, spread(ratio), spread(noise));
+        let [tty, syscalls, noise] = [tty, syscalls, noise].map(spread);
+        println!("| {} | {off:.0} | {tty} | {syscalls} | {noise} |", load.name);
     }
     Ok(())
 }
@@ -144,28 +151,39 @@ fn quartiles(values: impl Iterator<Item = f64>) -> [f64; 3] {
 }
 
 fn measure_own_cost(user: &TestUser) -> Result<()> {
-    let monitor = Daemon::start(user)?;
-    thread::sleep(SETTLE);
-    let before = monitor.ticks()?;
-    thread::sleep(OWN_COST_TIME);
-    let ticks = monitor.ticks()? - before;
-    let share = ticks as f64 / USER_HZ / OWN_COST_TIME.as_secs_f64() * 100.0;
-    println!("\n| the daemon, one agent that animates | |");
-    println!("|---|--:|");
-    println!("| CPU of one core, over {} s | {share:.2} % |", OWN_COST_TIME.as_secs());
-    println!("| VmRSS | {} |", monitor.status("VmRSS:")?);
-    println!("| VmHWM, the most it ever had | {} |", monitor.status("VmHWM:")?);
-    monitor.end()
+    println!("\n| the daemon, one agent that animates | CPU of one core | VmRSS | VmHWM |");
+    println!("|---|--:|--:|--:|");
+    for probe in PROBES {
+        let monitor = Daemon::start(user, probe)?;
+        thread::sleep(SETTLE);
+        let before = monitor.ticks()?;
+        thread::sleep(OWN_COST_TIME);
+        let ticks = monitor.ticks()? - before;
+        let share = ticks as f64 / USER_HZ / OWN_COST_TIME.as_secs_f64() * 100.0;
+        let (now, most) = (monitor.status("VmRSS:")?, monitor.status("VmHWM:")?);
+        println!("| {probe} probe | {share:.2} % | {now} | {most} |");
+        monitor.end()?;
+    }
+    Ok(())
 }
 
 /// The release build of the monitor, started as root for the test's user.
 struct Daemon(Child);
 
 impl Daemon {
-    fn start(user: &TestUser) -> Result<Self> {
+    fn start(user: &TestUser, probe: &str) -> Result<Self> {
         let runtime = user.make_folder("runtime")?;
         let mut child = Command::new(env!("CARGO_BIN_EXE_ebpf-ai-monitor"))
-            .args(["--user", user.name(), "--processes", "claude", "codex", "scripted_agent"])
+            .args([
+                "--probe",
+                probe,
+                "--user",
+                user.name(),
+                "--processes",
+                "claude",
+                "codex",
+                "scripted_agent",
+            ])
             .arg("--runtime-dir")
             .arg(&runtime)
             .stdin(Stdio::null())

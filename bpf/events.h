@@ -19,6 +19,7 @@ enum event_kind {
 	EVENT_SEQUENCE,		/* sequence_event */
 	EVENT_GAP,		/* gap_event */
 	EVENT_REDRAW,		/* redraw_event */
+	EVENT_DESCRIPTOR,	/* process_event: it uses one that user space has not seen */
 	EVENT_KINDS,
 };
 

@@ -7,34 +7,7 @@
 #ifndef AI_MONITOR_KERNEL_H
 #define AI_MONITOR_KERNEL_H
 
-typedef unsigned char __u8;
-typedef short __s16;
-typedef unsigned short __u16;
-typedef int __s32;
-typedef unsigned int __u32;
-typedef long long __s64;
-typedef unsigned long long __u64;
-typedef __u16 __be16;
-typedef __u32 __be32;
-typedef __u32 __wsum;
-typedef _Bool bool;
-
-enum { false, true };
-
-/* From include/uapi/linux/bpf.h. */
-enum bpf_map_type {
-	BPF_MAP_TYPE_HASH = 1,
-	BPF_MAP_TYPE_RINGBUF = 27,
-};
-
-enum {
-	BPF_ANY = 0,
-	/* What a file descriptor of the map may do; BPF programs may do all. */
-	BPF_F_RDONLY = 1 << 3,
-	BPF_F_WRONLY = 1 << 4,
-};
-
-enum { CLOCK_BOOTTIME = 7 };
+#include "types.h"
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 

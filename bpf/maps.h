@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the programs share: the ring, the maps, and the questions that every
- * hook asks. Both objects include it; timer.bpf.c is given probe.bpf.c's maps
- * at load.
+ * What the programs of the tty probe share: the ring, the maps, and the
+ * questions that every hook asks. Both its objects include it; timer.bpf.c is
+ * given probe.bpf.c's maps at load.
  */
 #ifndef AI_MONITOR_MAPS_H
 #define AI_MONITOR_MAPS_H
@@ -12,16 +12,11 @@
 #include <bpf/bpf_tracing.h>
 #include <bpf/bpf_core_read.h>
 #include "events.h"
+#include "limits.h"
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
 
-enum {
-	MAX_SESSIONS = 2048,
-	MAX_PORTS = 2 * MAX_SESSIONS,
-	MAX_CHILDREN = 8192,
-	MAX_NAMES = 256,
-	RING_BYTES = 256 * 1024,
-};
+enum { MAX_PORTS = 2 * MAX_SESSIONS };
 
 enum port_direction { PORT_OUTPUT = 1, PORT_INPUT };
 

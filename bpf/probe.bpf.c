@@ -3,8 +3,9 @@
  * Reports what the watched user's agents and their terminals do. Decides
  * nothing: policy lives in core/. Text and keys stay here.
  *
- *   scan.h      the state-bearing sequences in the output
- *   tty.h       who writes to a watched terminal, and when; what kind of keys came
+ *   scan.h      the state-bearing sequences in the output; output.h, where that is
+ *   keys.h      what kind of keys came
+ *   tty.h       who writes to a watched terminal, and when; where keys are
  *   process.h   exec, fork, exit of agents
  *   look.h      iterators: who waits for input and how; who owns the other end
  */
@@ -45,10 +46,15 @@ __u64 flush_work = 0;
 		event;                                                          \
 	})
 
-/* User space is told of a writer, and of a redraw, once in each slot. */
-enum { OUTPUT_SLOT_NS = 125 * 1000 * 1000 };
+static __always_inline __u64 now_ns(void)
+{
+	return bpf_ktime_get_boot_ns();
+}
 
 #include "scan.h"
+#include "keys.h"
+#include "output.h"
 #include "tty.h"
+#include "lives.h"
 #include "process.h"
 #include "look.h"

@@ -1,19 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The lives of agents' processes and of their direct children. */
 
-
-struct name {
-	char text[16];
-};
-
-/* Program names of interest, cut at 15 bytes. Frozen once it is filled. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, MAX_NAMES);
-	__type(key, struct name);
-	__type(value, __u32);
-} names SEC(".maps");
-
 /*
  * The processes that user space took for agents: tgid to start time. This is
  * the one map that user space writes, and an entry of another user's process
@@ -26,27 +13,9 @@ struct {
 	__type(value, __u64);
 } watched SEC(".maps");
 
-/* Direct children of watched processes: tgid to the parent's. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, MAX_CHILDREN);
-	__uint(map_flags, BPF_F_RDONLY);
-	__type(key, __u32);
-	__type(value, __u32);
-} children SEC(".maps");
-
 static __always_inline __u64 started_at(struct task_struct *task)
 {
 	return BPF_CORE_READ(task, group_leader, start_boottime);
-}
-
-static __always_inline bool is_name_of_interest(const void *text)
-{
-	struct name name = {};
-
-	if (bpf_probe_read_kernel_str(name.text, sizeof(name.text), text) <= 0)
-		return false;
-	return bpf_map_lookup_elem(&names, &name);
 }
 
 /* By the name of its main thread or of its program file. */

@@ -52,25 +52,6 @@ int BPF_PROG(on_queue_work, int cpu, struct pool_workqueue *pool, struct work_st
 	return 0;
 }
 
-/* Where the look at the input stands. Closed to user space as `scans` is. */
-struct typing {
-	__u64 buffer;		/* address of the tty_buffer */
-	__u32 read;		/* offset in it */
-	__u8 before[2];		/* the last two bytes, for a sequence cut in two */
-	__u16 reserved;
-	__u8 piece[PIECE];
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, MAX_SESSIONS);
-	__uint(map_flags, BPF_F_WRONLY);
-	__type(key, __u32);
-	__type(value, struct typing);
-} typings SEC(".maps");
-
-static const struct typing empty_typing = {};
-
 struct keys {
 	struct typing *typing;
 	struct tty_buffer *buffer;
@@ -82,21 +63,7 @@ struct keys {
 
 static long classify(__u32 index, struct keys *keys)
 {
-	struct typing *typing = keys->typing;
-	__u8 byte = typing->piece[index % PIECE];
-
-	if (byte == '\r' || byte == '\n')
-		keys->classes |= INPUT_ENTER;
-	else if (byte == 3)
-		keys->classes |= INPUT_INTERRUPT;
-	if (typing->before[0] == 0x1b && typing->before[1] == '[') {
-		if (byte == 'I')
-			keys->classes |= INPUT_FOCUS_IN;
-		else if (byte == 'O')
-			keys->classes |= INPUT_FOCUS_OUT;
-	}
-	typing->before[0] = typing->before[1];
-	typing->before[1] = byte;
+	keys->classes |= classes_of(keys->typing, keys->typing->piece[index % PIECE]);
 	return 0;
 }
 
@@ -213,7 +180,7 @@ static __noinline int look_at_input(struct work_struct *work, struct port *known
 	typing->read = keys.read;
 	if (!keys.bytes)
 		return 0;
-	if (keys.bytes == 1 && typing->before[1] == 0x1b)
+	if (is_lone_escape(typing, keys.bytes))
 		keys.classes |= INPUT_ESCAPE;
 	__builtin_memset(typing->piece, 0, PIECE);
 

@@ -40,6 +40,11 @@ enum How {
     Epoll,
     IoUringRead,
     IoUringPoll,
+    /// Reads all that comes, and drops it.
+    Take,
+    /// Waits for something else in the way of event loops.
+    EpollElsewhere,
+    PollElsewhere,
     /// Never waits: sleeps.
     Sleep,
     /// Writes numbered sequences.
@@ -104,6 +109,20 @@ fn wait(how: How) -> anyhow::Result<()> {
             let poll = opcode::PollAdd::new(types::Fd(stdin.as_raw_fd()), events);
             return wait_in_ring(&poll.build());
         }
+        How::EpollElsewhere => {
+            let (reader, _writer) = std::io::pipe()?;
+            let set = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+            epoll::add(&set, &reader, epoll::EventData::new_u64(0), epoll::EventFlags::IN)?;
+            let mut events = Vec::with_capacity(1);
+            epoll::wait(&set, rustix::buffer::spare_capacity(&mut events), None)?;
+        }
+        How::PollElsewhere => {
+            let (reader, _writer) = std::io::pipe()?;
+            poll(&mut [PollFd::new(&reader, PollFlags::IN)], None)?;
+        }
+        How::Take => loop {
+            stdin.lock().read_exact(&mut [0])?;
+        },
         How::Sleep | How::Write => loop {
             sleep(Duration::from_secs(3600));
         },

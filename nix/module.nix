@@ -171,6 +171,8 @@ in
           "-/root"
         ];
         ReadWritePaths = [ "/tmp" ];
+        StateDirectory = "ebpf-ai-monitor/${cfg.user}";
+        StateDirectoryMode = "0700";
         PrivateDevices = true;
         PrivateIPC = true;
         ProtectClock = true;

@@ -5,9 +5,9 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::commands::{
-    AgentsArgs, BarArgs, CompletionsArgs, ConfigArgs, DoctorArgs, ExplainArgs, FocusArgs, ListArgs,
-    ManualArgs, MuteArgs, RecordArgs, Refusal, ReplayArgs, RunArgs, ScoreArgs, SeenArgs,
-    StatusArgs, UnmuteArgs, WaitArgs, WatchArgs, complain,
+    AgentsArgs, BarArgs, CompletionsArgs, ConfigArgs, DoctorArgs, ExplainArgs, FocusArgs,
+    HistoryArgs, ListArgs, ManualArgs, MuteArgs, RecordArgs, Refusal, ReplayArgs, RunArgs,
+    ScoreArgs, SeenArgs, StatusArgs, UnmuteArgs, WaitArgs, WatchArgs, complain,
 };
 use crate::sources;
 
@@ -65,6 +65,8 @@ enum Command {
     Unmute(UnmuteArgs),
     /// Say that you know that a session waits
     Seen(SeenArgs),
+    /// Show how long agents worked, and how long they waited for you
+    History(HistoryArgs),
     /// Write what the daemon sees of a session to a file, for `replay` and `score`
     Record(RecordArgs),
     /// Show what the boards would have been during a recording
@@ -112,6 +114,7 @@ pub fn main() -> ExitCode {
         Command::Mute(args) => args.run(),
         Command::Unmute(args) => args.run(),
         Command::Seen(args) => args.run(),
+        Command::History(args) => args.run(),
         Command::Record(args) => args.run(),
         Command::Replay(args) => args.run(),
         Command::Score(args) => args.run(),

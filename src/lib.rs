@@ -14,6 +14,7 @@ mod reach;
 mod runtime_dir;
 mod sinks;
 pub mod sources;
+mod terminals;
 mod tmux;
 #[doc(hidden)]
 pub mod tui;

@@ -18,9 +18,30 @@ const NEEDED: CapabilitySet = CapabilitySet::BPF.union(CapabilitySet::PERFMON);
 /// without any capability.
 const NEEDS_NONE_SINCE: Release = Release { major: 5, minor: 19 };
 
+/// Before it these capabilities did not exist, and CAP_SYS_ADMIN was asked for.
+const EXIST_SINCE: Release = Release { major: 5, minor: 8 };
+
+const UNPRIVILEGED_BPF: &str = "/proc/sys/kernel/unprivileged_bpf_disabled";
+
 /// Root, or a user who was given what loading takes.
 pub(crate) fn can_load() -> bool {
-    capabilities(None).is_ok_and(|sets| sets.effective.contains(NEEDED))
+    capabilities(None).is_ok_and(|sets| {
+        [NEEDED, CapabilitySet::SYS_ADMIN].iter().any(|set| sets.effective.contains(*set))
+    })
+}
+
+/// Refuses a kernel on which no map could be read once root is given up.
+pub(crate) fn check_what_stays_allowed() -> anyhow::Result<()> {
+    let is_old = Release::parse(&release()).is_some_and(|version| version < EXIST_SINCE);
+    let setting = std::fs::read_to_string(UNPRIVILEGED_BPF).unwrap_or_default();
+    if is_old && !matches!(setting.trim(), "" | "0") {
+        anyhow::bail!(
+            "this kernel is older than 5.8: it lets only root read BPF maps while \
+             kernel.unprivileged_bpf_disabled is {}; set that to 0, or take a newer kernel",
+            setting.trim()
+        );
+    }
+    Ok(())
 }
 
 pub(crate) fn is_root() -> bool {
@@ -33,11 +54,11 @@ pub(crate) fn kept_capabilities() -> CapabilitySet {
 }
 
 fn kept_on(release: &str) -> CapabilitySet {
-    let version = Release::parse(release);
-    if version.is_some_and(|version| version >= NEEDS_NONE_SINCE) {
-        CapabilitySet::empty()
-    } else {
-        NEEDED
+    match Release::parse(release) {
+        Some(version) if version >= NEEDS_NONE_SINCE || version < EXIST_SINCE => {
+            CapabilitySet::empty()
+        }
+        _ => NEEDED,
     }
 }
 
@@ -133,6 +154,8 @@ mod tests {
     #[test]
     fn old_kernels_oblige_us_to_keep_two_capabilities() {
         for (release, kept) in [
+            ("5.4.0-216-generic", CapabilitySet::empty()),
+            ("5.8.0", NEEDED),
             ("5.10.0-28-amd64", NEEDED),
             ("5.18.19", NEEDED),
             ("5.19.0", CapabilitySet::empty()),

@@ -24,12 +24,7 @@ pub(crate) fn command(pid: Pid, comm: String) -> Command {
     let line = fs::read(format!("/proc/{}/cmdline", pid.0)).unwrap_or_default();
     let line = line.strip_suffix(b"\0").unwrap_or(&line);
     let argv = line.split(|&byte| byte == 0).map(|word| String::from_utf8_lossy(word).into_owned());
-    let exe = fs::read_link(format!("/proc/{}/exe", pid.0)).ok();
-    Command {
-        comm,
-        exe: exe.as_deref().and_then(base_name).unwrap_or_default(),
-        argv: argv.collect(),
-    }
+    Command { comm, exe: exe_name(pid).unwrap_or_default(), argv: argv.collect() }
 }
 
 /// All processes of a user that /proc shows.
@@ -56,10 +51,22 @@ fn parent(pid: Pid) -> Option<Pid> {
 pub(crate) struct Stat {
     pub(crate) comm: String,
     pub(crate) parent: Pid,
+    /// The leader of its session.
+    pub(crate) session: Pid,
     pub(crate) is_in_foreground: bool,
-    /// The number of its controlling terminal, if that is a `pts`.
-    pub(crate) pts: Option<u32>,
+    /// Major and minor number of its controlling terminal.
+    pub(crate) tty: Option<(u32, u32)>,
     pub(crate) started: Tick,
+    /// All its threads have ended.
+    pub(crate) is_dead: bool,
+}
+
+impl Stat {
+    /// The number of its controlling terminal, if that is a `pts`.
+    pub(crate) fn pts(&self) -> Option<u32> {
+        // The majors of the slaves of ptys.
+        self.tty.and_then(|(major, minor)| (136..=143).contains(&major).then_some(minor))
+    }
 }
 
 /// When a process started. The kernel tells /proc no better than this.
@@ -90,20 +97,64 @@ fn parse_stat(text: &str) -> Option<Stat> {
     let number = |index: usize| fields.get(index)?.parse::<i64>().ok();
     let device = u32::try_from(number(4)?).ok()?;
     let (group, foreground) = (number(2)?, number(5)?);
+    let pid = |index: usize| number(index).and_then(|pid| u32::try_from(pid).ok()).map(Pid);
     Some(Stat {
         comm: name.split_once('(')?.1.to_owned(),
-        parent: Pid(u32::try_from(number(1)?).ok()?),
+        parent: pid(1)?,
+        session: pid(3)?,
         is_in_foreground: group == foreground,
-        pts: pts_of(device),
+        tty: (device != 0).then(|| parts_of(device)),
         started: Tick(u64::try_from(number(19)?).ok()?),
+        // The first thread may have ended before the others.
+        is_dead: matches!(fields.first(), Some(&("Z" | "X"))) && number(17)? <= 1,
     })
 }
 
-/// The kernel packs a device's number so (`new_encode_dev`); the majors 136 to
-/// 143 are those of the slaves of ptys.
-fn pts_of(device: u32) -> Option<u32> {
-    let (major, minor) = (device >> 8 & 0xfff, device & 0xff | device >> 12 & 0xfff00);
-    (136..=143).contains(&major).then_some(minor)
+/// The kernel packs a device's number so (`new_encode_dev`): major and minor.
+fn parts_of(device: u32) -> (u32, u32) {
+    (device >> 8 & 0xfff, device & 0xff | device >> 12 & 0xfff00)
+}
+
+/// Of `/proc/PID/status`, which a thread has too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Status {
+    /// The process that this is, or is a thread of.
+    pub(crate) process: Pid,
+    /// Real, effective, saved and for files.
+    pub(crate) uids: [u32; 4],
+}
+
+pub(crate) fn status(pid: Pid) -> Option<Status> {
+    let text = fs::read(format!("/proc/{}/status", pid.0)).ok()?;
+    parse_status(&String::from_utf8_lossy(&text))
+}
+
+fn parse_status(text: &str) -> Option<Status> {
+    let field = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+        line.split_whitespace().map(|it| it.parse().ok()).collect::<Option<Vec<u32>>>()
+    };
+    Some(Status { process: Pid(*field("Tgid")?.first()?), uids: field("Uid")?.try_into().ok()? })
+}
+
+/// All processes that there are.
+pub(crate) fn all() -> Vec<Pid> {
+    numbers_in("/proc").into_iter().map(Pid).collect()
+}
+
+pub(crate) fn threads(pid: Pid) -> Vec<u32> {
+    numbers_in(&format!("/proc/{}/task", pid.0))
+}
+
+/// The names in a directory that are numbers: processes, threads, descriptors.
+pub(crate) fn numbers_in(directory: &str) -> Vec<u32> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// The base name of the program file that a process runs.
+pub(crate) fn exe_name(pid: Pid) -> Option<String> {
+    base_name(&fs::read_link(format!("/proc/{}/exe", pid.0)).ok()?)
 }
 
 /// The terminals of a process's children that were started a moment ago.
@@ -118,10 +169,10 @@ pub(crate) fn inner_terminals(pid: Pid) -> BTreeSet<String> {
 }
 
 fn terminals(pid: Pid, is_meant: impl Fn(&Stat) -> bool) -> BTreeSet<String> {
-    let own = stat(pid).and_then(|it| it.pts);
+    let own = stat(pid).and_then(|it| it.pts());
     let meant = children(pid).into_iter().filter_map(stat).filter(is_meant);
     // Others have that on which the process itself was started.
-    let inner = meant.filter_map(|child| child.pts.filter(|pts| Some(*pts) != own));
+    let inner = meant.filter_map(|child| child.pts().filter(|pts| Some(*pts) != own));
     inner.map(|pts| format!("pts/{pts}")).collect()
 }
 
@@ -173,12 +224,34 @@ mod tests {
     #[test]
     fn a_name_with_brackets_and_blanks_confuses_nobody() {
         let text =
-            "77 (tmux: server) 9) S 1 77 77 34819 77 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4711 1";
+            "77 (tmux: server) 9) S 1 77 76 34819 77 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4711 1";
         let stat = parse_stat(text).unwrap();
         assert_eq!(stat.comm, "tmux: server) 9");
-        assert_eq!((stat.parent, stat.pts, stat.is_in_foreground), (Pid(1), Some(3), true));
+        assert_eq!((stat.parent, stat.pts(), stat.is_in_foreground), (Pid(1), Some(3), true));
         assert_eq!(stat.started.begin(), BootTime::from_nanos(47_110_000_000));
         assert_eq!(Tick::of(BootTime::from_nanos(47_119_999_999)), stat.started);
+        assert_eq!((stat.session, stat.tty), (Pid(76), Some((136, 3))));
         assert_eq!(parse_stat("77 (tmux"), None);
+    }
+
+    #[test]
+    fn a_process_is_dead_with_its_last_thread() {
+        let is_dead = |state: &str, threads: u32| {
+            let text = format!(
+                "77 (node) {state} 1 77 77 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 {threads} 0 4711 1"
+            );
+            parse_stat(&text).unwrap().is_dead
+        };
+        assert!(is_dead("Z", 1));
+        assert!(!is_dead("Z", 2), "its first thread has ended, another lives");
+        assert!(!is_dead("S", 1));
+    }
+
+    #[test]
+    fn a_thread_tells_its_process_and_its_users() {
+        let text = "Name:\tUid:\nTgid:\t70\nPid:\t77\nUid:\t1000\t0\t0\t0\n";
+        let status = parse_status(text).unwrap();
+        assert_eq!(status, Status { process: Pid(70), uids: [1000, 0, 0, 0] });
+        assert_eq!(parse_status("Tgid:\t70\n"), None);
     }
 }

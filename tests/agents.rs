@@ -4,7 +4,8 @@
 //! Needs root, tmux, and the agents: `tests/agents/install.sh DIR`, then `AGENTS_DIR=DIR`.
 //! `AGENT_RECORDS=DIR` has each run recorded there, with what the screen showed as its truth.
 //! `AGENT_RUNS=3` repeats everything. `AGENT_SCREENS_ONLY=1` leaves the monitor out, to try new
-//! versions of the agents.
+//! versions of the agents. `AGENT_OPTIONS="--probe syscalls"` gives the
+//! daemon more options.
 
 #[path = "agents/others.rs"]
 mod others;
@@ -33,7 +34,7 @@ use support::{
     desktop::Desktop,
     ear::Ear,
     monitor::{Change, Monitor, Recorder},
-    report,
+    mount_tracefs, report,
     user::TestUser,
     wait_until,
 };
@@ -167,7 +168,13 @@ impl<'a> Run<'a> {
         let binary = Path::new(env!("CARGO_BIN_EXE_ebpf-ai-monitor"));
         let monitor = match env::var_os("AGENT_SCREENS_ONLY") {
             Some(_) => None,
-            None => Some(Monitor::start(binary, user, THRESHOLD, &[kind.name])?),
+            None => {
+                let mut daemon = Command::new(binary);
+                let options = env::var("AGENT_OPTIONS").unwrap_or_default();
+                daemon.args(options.split_whitespace());
+                mount_tracefs()?;
+                Some(Monitor::start_by(daemon, binary, user, THRESHOLD, &[kind.name])?)
+            }
         };
         let opened_ns = boot_time_ns();
         let desk = Desk::open(kind, user, agents)?;

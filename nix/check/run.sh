@@ -42,7 +42,7 @@ in_package() {
 # The settings of a service, one word a line, but for what differs by its nature.
 settings() {
     sed -n '/^\[Service\]/,/^\[Install\]/ s/^\([A-Za-z]*\)=\(.*\)/\1 \2/p' "$1" |
-        awk '$1 !~ /^(ExecStart|ExecReload|User)$/ {
+        awk '$1 !~ /^(ExecStart|ExecReload|User|StateDirectory)$/ {
             for (i = 2; i <= NF; i++) print $1, ($i == "yes" ? "true" : $i)
         }' | sort -s -k1,1
 }

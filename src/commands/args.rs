@@ -136,7 +136,7 @@ pub(crate) fn config_dir() -> Option<PathBuf> {
     given.or_else(|| home_dir().map(|home| home.join(".config")))
 }
 
-fn home_dir() -> Option<PathBuf> {
+pub(crate) fn home_dir() -> Option<PathBuf> {
     let given = std::env::var_os("HOME").map(PathBuf::from).filter(|dir| dir.is_absolute());
     given.or_else(|| Some(accounts::by_uid(Uid::effective()).ok()??.dir))
 }

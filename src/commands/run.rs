@@ -4,7 +4,7 @@ use std::io::{IsTerminal as _, stderr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use nix::unistd::{Uid, User};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -17,6 +17,8 @@ use crate::accounts;
 use crate::config::{ConfigFiles, Flags, LogLevel, SYSTEM};
 use crate::daemon;
 use crate::runtime_dir::RuntimeDir;
+use crate::sinks::history;
+use crate::sources::kernel::{Delivery, ProbeChoice};
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -45,6 +47,10 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
+    /// How to see into the kernel; by system calls it sees consoles too, and slows every program
+    #[arg(long, value_enum, value_name = "WAY", default_value = "auto")]
+    probe: ProbeArg,
+
     /// Do not read what agents write down of their turns
     #[arg(long)]
     no_transcripts: bool,
@@ -60,6 +66,30 @@ pub(crate) struct RunArgs {
     /// Where the socket is made [default: /run/user/UID]
     #[arg(long, value_name = "DIR")]
     runtime_dir: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ProbeArg {
+    /// By terminals, or where that does not work by system calls
+    Auto,
+    /// By the kernel's work on terminals
+    Tty,
+    /// By tracepoints of system calls
+    Syscalls,
+    /// As on kernels without a ring buffer; for tests
+    #[value(hide = true)]
+    SyscallsByPerfBuffer,
+}
+
+impl From<ProbeArg> for ProbeChoice {
+    fn from(probe: ProbeArg) -> Self {
+        match probe {
+            ProbeArg::Auto => Self::Auto,
+            ProbeArg::Tty => Self::Tty,
+            ProbeArg::Syscalls => Self::Syscalls(Delivery::Best),
+            ProbeArg::SyscallsByPerfBuffer => Self::Syscalls(Delivery::PerfBuffer),
+        }
+    }
 }
 
 const EXAMPLES: &str = "\
@@ -107,7 +137,9 @@ impl RunArgs {
                 log_level: self.log_level,
                 no_transcripts: self.no_transcripts,
             },
+            state_dir: history::dir(&user.dir, user.uid == Uid::effective()),
             user,
+            probe: self.probe.into(),
             output,
             log,
         })

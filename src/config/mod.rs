@@ -4,6 +4,7 @@
 mod calls;
 mod changes;
 mod files;
+mod history;
 mod metrics;
 mod notifications;
 
@@ -17,6 +18,8 @@ use tracing::level_filters::LevelFilter;
 use self::calls::{HookTable, Terminal};
 pub(crate) use self::changes::{Changes, Wake};
 pub(crate) use self::files::{ConfigFiles, SYSTEM};
+use self::history::History;
+pub(crate) use self::history::HistoryUse;
 use self::metrics::Metrics;
 use self::notifications::Notifications;
 use crate::sinks::metrics::MetricsChoices;
@@ -42,6 +45,7 @@ pub(crate) struct Config {
     terminal: Terminal,
     hooks: Vec<HookTable>,
     metrics: Metrics,
+    history: History,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -59,8 +63,8 @@ pub(crate) struct Flags {
     pub(crate) no_transcripts: bool,
 }
 
-/// What holds in the end. Later changes of `processes`, `transcripts` and
-/// `metrics` take a restart.
+/// What holds in the end. Later changes of `processes`, `transcripts`,
+/// `metrics` and `history` take a restart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Wanted {
     pub(crate) processes: Vec<String>,
@@ -71,6 +75,8 @@ pub(crate) struct Wanted {
     pub(crate) calls: Calls,
     pub(crate) tmux_status: StatusUse,
     pub(crate) metrics: MetricsChoices,
+    /// `None`: nothing is written down.
+    pub(crate) history: Option<HistoryUse>,
 }
 
 /// Whether what agents write down of themselves is read.
@@ -145,6 +151,7 @@ impl Config {
                 terminals: self.terminal.into(),
             },
             metrics: self.metrics.into(),
+            history: self.history.into(),
         }
     }
 }

@@ -4,7 +4,7 @@ mod outside;
 mod reload;
 mod start;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::thread;
@@ -29,7 +29,7 @@ use crate::sinks::facts::Facts;
 use crate::sinks::mask::mask;
 use crate::sinks::socket::About;
 use crate::sources::hops::Hops;
-use crate::sources::kernel::{Kernel, QuietTimer};
+use crate::sources::kernel::{Kernel, ProbeChoice, QuietTimer};
 use crate::sources::transcripts::WrittenFiles;
 use crate::sources::{self, Dated, boot_time};
 
@@ -43,7 +43,10 @@ pub(crate) struct Settings {
     pub(crate) agents_dir: PathBuf,
     pub(crate) config: ConfigFiles,
     pub(crate) flags: Flags,
+    pub(crate) probe: ProbeChoice,
     pub(crate) output: Output,
+    /// Where the history is kept.
+    pub(crate) state_dir: PathBuf,
     pub(crate) log: LogSwitch,
 }
 
@@ -70,8 +73,9 @@ pub(crate) fn run(settings: Settings) -> anyhow::Result<()> {
     let _ = rustix::process::setpriority_process(None, NICENESS);
 
     libbpf_rs::set_print(Some((libbpf_rs::PrintLevel::Debug, log_libbpf)));
-    let mut kernel = Kernel::attach(uid, profiles.clone(), PathBuf::from("/proc/self/exe"))?;
-    let seen = kernel.self_test(QuietTimer::Kernel)?;
+    let program = Path::new("/proc/self/exe");
+    let (kernel, seen) =
+        Kernel::start(uid, &profiles, program, settings.probe, QuietTimer::Kernel)?;
     debug!("self-test: {seen:?}");
     let kept = privileges::kept_capabilities();
     privileges::become_user(&settings.user, kept)?;
@@ -88,7 +92,8 @@ pub(crate) fn run(settings: Settings) -> anyhow::Result<()> {
     let outside = match settings.output {
         Output::LogOnly => Outside::log_only()?,
         Output::Socket(ref runtime_dir) => {
-            let about = About { user: user.name.clone(), probe: "tty".to_owned(), limits };
+            let about =
+                About { user: user.name.clone(), probe: kernel.probe_name().to_owned(), limits };
             let runtime_dir = runtime_dir.clone();
             Outside::open(settings, runtime_dir, about, &wanted, &profiles, &inbox)?
         }

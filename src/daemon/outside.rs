@@ -19,6 +19,7 @@ use crate::reach::Reach;
 use crate::runtime_dir::RuntimeDir;
 use crate::sinks::badges::Badges;
 use crate::sinks::facts::Facts;
+use crate::sinks::history::History;
 use crate::sinks::journal::Journal;
 use crate::sinks::metrics::Metrics;
 use crate::sinks::notify::{Notify, Person};
@@ -80,6 +81,10 @@ impl Outside {
             reporter: reporter.clone(),
         };
         reload.start()?;
+        let history = wanted
+            .history
+            .map(|wanted| History::start(&settings.state_dir, wanted, reporter.clone()));
+        let history = history.transpose()?;
         let handles = [
             socket.handle(),
             facts.handle(),
@@ -87,15 +92,21 @@ impl Outside {
             notify.handle(),
             tmux_status.handle(),
         ];
+        let handles = handles.into_iter().chain(history.iter().map(History::handle));
         let (revivers, enders) = part(handles);
         revive_on_login(Logins::new(desktop.clone(), uid)?, revivers, reporter.clone())?;
         end_on_signal(enders)?;
         Sway::start(desktop, uid, told(), reporter.clone())?;
         let metrics = Metrics::start(wanted.metrics.clone(), reporter.clone())?;
-        let mut sinks: Vec<Box<dyn Sink>> =
-            vec![Box::new(Journal), Box::new(socket), Box::new(badges), Box::new(notify)];
-        sinks.push(Box::new(tmux_status));
+        let mut sinks: Vec<Box<dyn Sink>> = vec![
+            Box::new(Journal),
+            Box::new(socket),
+            Box::new(badges),
+            Box::new(notify),
+            Box::new(tmux_status),
+        ];
         sinks.extend(metrics.map(|metrics| Box::new(metrics) as Box<dyn Sink>));
+        sinks.extend(history.map(|history| Box::new(history) as Box<dyn Sink>));
         Ok(Self { sinks, facts: Some(facts), reporter })
     }
 }

@@ -68,11 +68,12 @@ impl Reload {
             return;
         }
         let held = &self.holds;
-        let needs_restart = (&wanted.processes, wanted.transcripts, &wanted.metrics)
-            != (&held.processes, held.transcripts, &held.metrics);
+        let needs_restart =
+            (&wanted.processes, wanted.transcripts, &wanted.metrics, wanted.history)
+                != (&held.processes, held.transcripts, &held.metrics, held.history);
         (self.log)(wanted.log_level.into());
         let also = if needs_restart {
-            "; `processes`, `transcripts` and `metrics` take a restart"
+            "; `processes`, `transcripts`, `metrics` and `history` take a restart"
         } else {
             ""
         };

@@ -1,7 +1,5 @@
 //! What is checked and read before anything is loaded.
 
-use std::path::Path;
-
 use anyhow::bail;
 use ebpf_ai_monitor_agents::Agents;
 use nix::unistd::User;
@@ -26,13 +24,15 @@ pub(super) fn check(user: &User) -> anyhow::Result<()> {
             user.name
         );
     }
-    if !Path::new("/sys/kernel/btf/vmlinux").exists() {
+    // Loading would fail with no more than "invalid argument".
+    let lockdown = std::fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();
+    if lockdown.contains("[confidentiality]") {
         bail!(
-            "this kernel has no BTF (/sys/kernel/btf/vmlinux): \
-             use one built with CONFIG_DEBUG_INFO_BTF=y"
+            "this kernel is locked down (confidentiality) and lets no BPF program read its memory: \
+             boot it with lockdown=integrity"
         );
     }
-    Ok(())
+    privileges::check_what_stays_allowed()
 }
 
 /// What is read before anything else.

@@ -7,6 +7,7 @@ use ebpf_ai_monitor_core::Board;
 
 pub(crate) mod badges;
 pub(crate) mod facts;
+pub(crate) mod history;
 pub(crate) mod journal;
 mod line_socket;
 pub(crate) mod mask;

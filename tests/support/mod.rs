@@ -4,6 +4,7 @@
 
 pub mod agent;
 pub mod board;
+pub mod console;
 pub mod desk;
 pub mod desktop;
 pub mod ear;
@@ -16,6 +17,7 @@ pub mod scene;
 pub mod screen;
 pub mod tmux;
 pub mod user;
+pub mod vm;
 
 use std::{
     io::Write,
@@ -32,6 +34,19 @@ pub fn boot_time_ns() -> u64 {
     let now = clock_gettime(ClockId::Boottime);
     let duration = Duration::try_from(now).expect("the time since boot is never negative");
     u64::try_from(duration.as_nanos()).expect("585 years fit in 64 bits")
+}
+
+/// Whether the processor is emulated, as in the machines of `tests/kernels.rs`:
+/// some 20 times slower, and at times not running at all.
+pub fn is_emulated() -> bool {
+    std::env::var_os("EMULATED").is_some()
+}
+
+/// Of the running kernel: major, minor.
+pub fn kernel_version() -> (u32, u32) {
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let mut numbers = release.split(['.', '-']).map_while(|number| number.parse().ok());
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
 /// One test at a time: some measure, some count what there is on the whole machine.
@@ -70,11 +85,25 @@ macro_rules! skip_unless_root {
     };
 }
 
+/// The syscall probe finds its tracepoints there. Only a system that systemd
+/// started has it mounted.
+pub fn mount_tracefs() -> Result<()> {
+    const TRACEFS: &str = "/sys/kernel/tracing";
+    static MOUNTING: Mutex<()> = Mutex::new(());
+    let _mounting = MOUNTING.lock().unwrap_or_else(PoisonError::into_inner);
+    if !std::path::Path::new(TRACEFS).join("events").exists() {
+        let mut mount = std::process::Command::new("mount");
+        anyhow::ensure!(mount.args(["-t", "tracefs", "tracefs", TRACEFS]).status()?.success());
+    }
+    Ok(())
+}
+
 pub fn reason_to_skip() -> Option<&'static str> {
     if !rustix::process::geteuid().is_root() {
         return Some("it needs root");
     }
-    if !std::path::Path::new("/sys/kernel/btf/vmlinux").exists() {
+    // There a case may have taken it away.
+    if !is_emulated() && !std::path::Path::new("/sys/kernel/btf/vmlinux").exists() {
         return Some("this kernel has no BTF");
     }
     None

@@ -57,7 +57,7 @@ fn running(patient: &Patient) -> ByTerminal {
     let profiles = agents.profiles(&wanted.processes);
     let agent = |pid| {
         let stat = proc::stat(pid)?;
-        let tty = format!("pts/{}", stat.pts?);
+        let tty = format!("pts/{}", stat.pts()?);
         let profile = profiles.identify(&proc::command(pid, stat.comm))?;
         Some((tty, profile.name.clone()))
     };

@@ -8,7 +8,7 @@ use nix::unistd::{Uid, User};
 
 use super::Finding;
 use crate::privileges;
-use crate::sources::kernel::{Kernel, QuietTimer};
+use crate::sources::kernel::{Kernel, ProbeChoice, QuietTimer};
 
 /// In the order in which systemd looks.
 const UNIT_DIRS: [&str; 5] = [
@@ -131,12 +131,9 @@ fn self_test(user: &User) -> Finding {
     // It would go between our lines.
     libbpf_rs::set_print(None);
     let profiles = Agents::builtin().profiles(&[]);
-    let program = PathBuf::from(OWN_PROGRAM);
-    let limits = Kernel::attach(user.uid.as_raw(), profiles, program).and_then(|mut kernel| {
-        let seen = kernel.self_test(QuietTimer::Kernel)?;
-        Ok(kernel.limits(seen))
-    });
-    match limits {
+    let (uid, program) = (user.uid.as_raw(), Path::new(OWN_PROGRAM));
+    let started = Kernel::start(uid, &profiles, program, ProbeChoice::Auto, QuietTimer::Kernel);
+    match started.map(|(kernel, seen)| kernel.limits(seen)) {
         Ok(limits) if limits.is_empty() => {
             Finding::ok(CHECK, "on a terminal of its own, the kernel told of everything")
         }

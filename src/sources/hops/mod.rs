@@ -4,7 +4,6 @@
 
 mod others;
 mod panes;
-mod terminals;
 mod tmux;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,6 +24,7 @@ use self::tmux::Server;
 use super::{Dated, boot_time};
 use crate::health::Reporter;
 use crate::proc::Tick;
+use crate::terminals;
 use crate::tmux::{self as tmux_client, SERVER};
 
 /// screen sets its socket's mode and opens a client's terminal in no known order.

@@ -14,8 +14,8 @@ use rustix::fs::{Mode, OFlags, open};
 use rustix::termios::{LocalModes, tcgetattr};
 use tracing::debug;
 
-use super::terminals;
 use crate::proc::{self, Tick};
+use crate::terminals;
 
 /// The kernel's name of screen's server.
 const SCREEN: &str = "screen";
@@ -30,7 +30,7 @@ pub(super) fn look_at(pid: Pid, started: Tick, inner: &BTreeSet<String>) -> Opti
         let held = held.as_ref()?;
         (HopKind::Multiplexer, held.slaves.difference(&held.masters).copied().collect())
     } else {
-        let pts = stat.pts.filter(|pts| stat.is_in_foreground && is_raw(*pts))?;
+        let pts = stat.pts().filter(|pts| stat.is_in_foreground && is_raw(*pts))?;
         (HopKind::Wrapper, vec![pts])
     };
     // Only what shows a single terminal certainly shows this one. The files of

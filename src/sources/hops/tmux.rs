@@ -11,9 +11,9 @@ use anyhow::{Context as _, bail};
 use ebpf_ai_monitor_core::{Hop, HopKind, Owner, Pane, Pid};
 use tracing::{debug, info, warn};
 
-use super::{panes, terminals};
+use super::panes;
 use crate::tmux::Client;
-use crate::{proc, tmux};
+use crate::{proc, terminals, tmux};
 
 /// tmux answers in a tenth of a millisecond.
 const ANSWER_BOUND: Duration = Duration::from_secs(10);

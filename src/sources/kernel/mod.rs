@@ -1,28 +1,33 @@
 //! The kernel as a source: from hooks and iterators to facts. It reports and
 //! decides nothing about phases; it chooses only what to watch and when to look.
 
-mod load;
+mod maps;
+mod probe;
 mod ring;
 mod schedule;
 mod self_test;
 mod skeletons;
+mod syscalls;
+mod tty;
 pub mod wire;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use ebpf_ai_monitor_core::{
-    BootTime, Fact, Input, Owner, Pid, ProcessId, Profiles, Tty, TtyMode, Wait, WaitKind,
+    BootTime, Fact, Input, Pid, ProcessId, Profiles, Tty, TtyMode, Wait, WaitKind,
 };
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
-use self::load::Programs;
-use self::ring::Ring;
+use self::probe::Probe;
+pub use self::probe::{Delivery, ProbeChoice};
 use self::schedule::Schedule;
 pub use self::self_test::{Seen, self_test_terminal};
+use self::syscalls::SyscallProbe;
+use self::tty::TtyProbe;
 use self::wire::{Event, LookRecord, What};
 use super::{Dated, boot_time};
 use crate::proc;
@@ -53,9 +58,7 @@ pub enum QuietTimer {
 
 #[derive(Debug)]
 pub struct Kernel {
-    // Before the programs: it maps their ring.
-    ring: Ring,
-    programs: Programs,
+    probe: Probe,
     profiles: Profiles,
     uid: u32,
     program: PathBuf,
@@ -65,6 +68,9 @@ pub struct Kernel {
     dropped: u64,
     /// When to scan again, since events were lost.
     scan_at: Option<BootTime>,
+    /// Why it is not the tty probe, where nobody asked for another.
+    refused: Option<String>,
+    told_of_consoles: bool,
 }
 
 /// A process that a profile names.
@@ -79,18 +85,50 @@ struct Watch {
 }
 
 impl Kernel {
-    /// Loads and attaches the BPF programs for one user's processes. Needs
-    /// CAP_BPF and CAP_PERFMON; what follows needs neither from Linux 5.19 on.
+    /// Loads and attaches a probe for one user's processes, and sees it work.
+    /// The tty probe needs CAP_BPF and CAP_PERFMON, the syscall probe also
+    /// CAP_DAC_READ_SEARCH; what follows needs none of them from Linux 5.19 on.
     ///
-    /// `program` is this program itself, for [`Self::self_test`].
-    pub fn attach(uid: u32, profiles: Profiles, program: PathBuf) -> anyhow::Result<Self> {
-        let own_name = proc::program_name(&program);
-        let names = profiles.names().chain(own_name.as_deref());
-        let programs = Programs::attach(uid, names)?;
-        let ring = Ring::map(programs.ring())?;
-        Ok(Self {
-            ring,
-            programs,
+    /// `program` is this program itself, for the self-test.
+    pub fn start(
+        uid: u32,
+        profiles: &Profiles,
+        program: &Path,
+        choice: ProbeChoice,
+        timer: QuietTimer,
+    ) -> anyhow::Result<(Self, Seen)> {
+        let start = |choice| {
+            let own_name = proc::program_name(program);
+            let names: Vec<&str> = profiles.names().chain(own_name.as_deref()).collect();
+            let probe = match choice {
+                ProbeChoice::Auto | ProbeChoice::Tty => {
+                    Probe::Tty(Box::new(TtyProbe::attach(uid, &names)?))
+                }
+                ProbeChoice::Syscalls(delivery) => {
+                    Probe::Syscalls(Box::new(SyscallProbe::attach(uid, &names, delivery)?))
+                }
+            };
+            let mut kernel = Self::new(uid, profiles.clone(), program.to_owned(), probe);
+            let seen = kernel.self_test(timer)?;
+            Ok((kernel, seen))
+        };
+        match start(choice) {
+            Err(error) if choice == ProbeChoice::Auto => {
+                let why = format!("the tty probe does not work here: {error:#}");
+                let started = start(ProbeChoice::Syscalls(Delivery::Best));
+                let (mut kernel, seen) = started.with_context(|| why.clone())?;
+                kernel.refused = Some(format!(
+                    "{why}; the syscall probe serves, and slows every system call a little"
+                ));
+                Ok((kernel, seen))
+            }
+            started => started,
+        }
+    }
+
+    fn new(uid: u32, profiles: Profiles, program: PathBuf, probe: Probe) -> Self {
+        Self {
+            probe,
             profiles,
             uid,
             program,
@@ -98,19 +136,27 @@ impl Kernel {
             schedule: Schedule::default(),
             dropped: 0,
             scan_at: None,
-        })
+            refused: None,
+            told_of_consoles: false,
+        }
     }
 
     /// What this kernel does not give, in sentences.
     pub fn limits(&self, seen: Seen) -> Vec<String> {
-        let mut limits = Vec::new();
+        let mut limits: Vec<String> = self.refused.clone().into_iter().collect();
         if !(seen.input && seen.sequence) {
-            limits.push("no evidence by escape sequences: that needs Linux 5.17".to_owned());
+            let since = self.probe.sees_content_since();
+            limits.push(format!("no evidence by escape sequences: that needs Linux {since}"));
         }
-        if !self.programs.has_timer() {
+        if self.probe.lacks_timer() {
             limits.push("no timer in the kernel, one in user space serves".to_owned());
         }
         limits
+    }
+
+    /// Which probe it is, as it is asked for.
+    pub fn probe_name(&self) -> &'static str {
+        self.probe.name()
     }
 
     /// Reports, until it fails or nobody listens.
@@ -125,7 +171,7 @@ impl Kernel {
     fn step(&mut self, inbox: &SyncSender<Dated>) -> anyhow::Result<()> {
         let next = self.schedule.next().into_iter().chain(self.scan_at).min();
         let patience = next.map_or(RESYNC, |next| next.since(boot_time()));
-        let events: Vec<Event> = self.ring.wait(patience)?.collect();
+        let events: Vec<Event> = self.probe.wait(patience)?;
         for event in events {
             self.take(event, inbox)?;
         }
@@ -133,7 +179,7 @@ impl Kernel {
         while let Some(pid) = self.schedule.take_due(now) {
             self.look(pid, inbox)?;
         }
-        let dropped = self.programs.dropped();
+        let dropped = self.probe.dropped();
         if dropped != self.dropped && self.scan_at.is_none() {
             self.scan_at = Some(now + AFTER_LOSS);
         }
@@ -153,7 +199,7 @@ impl Kernel {
         for pid in known {
             self.look(pid, inbox)?;
         }
-        for event in self.programs.find_agents()? {
+        for event in self.probe.find_agents()? {
             self.take(event, inbox)?;
         }
         Ok(())
@@ -179,7 +225,7 @@ impl Kernel {
             What::Output { process } => {
                 if let Some(watch) = self.watches.get_mut(&process.pid) {
                     watch.is_quiet = false;
-                    if !self.programs.has_timer() {
+                    if !self.probe.has_timer() {
                         self.schedule.set(process.pid, at + QUIET);
                     }
                 }
@@ -193,6 +239,7 @@ impl Kernel {
                 tell(inbox, at, Fact::Sequence { tty: terminal.into(), sequence })
             }
             What::Redraw { terminal } => tell(inbox, at, Fact::Redrawn { tty: terminal.into() }),
+            What::Descriptor { .. } => Ok(()),
             What::Gap { terminal, bytes } => {
                 debug!("terminal {terminal}: {bytes} bytes of output went unseen");
                 tell(inbox, at, Fact::Gap { tty: terminal.into(), bytes })
@@ -211,6 +258,7 @@ impl Kernel {
     ) -> anyhow::Result<()> {
         let command = proc::command(process.pid, comm);
         let Some(profile) = self.profiles.identify(&command) else {
+            self.probe.unwatch(process.pid);
             return self.part(at, process, inbox);
         };
         let agent = profile.name.clone();
@@ -219,7 +267,7 @@ impl Kernel {
             let gone = self.watches[&process.pid].process;
             self.part(at, gone, inbox)?;
         }
-        if let Err(error) = self.programs.watch(process) {
+        if let Err(error) = self.probe.watch(process) {
             warn!("{error:#}");
             return Ok(());
         }
@@ -246,7 +294,7 @@ impl Kernel {
         }
         self.watches.remove(&process.pid);
         self.schedule.remove(process.pid);
-        self.programs.unwatch(process.pid);
+        self.probe.unwatch(process.pid);
         tell(inbox, at, Fact::Exited(process))
     }
 
@@ -285,7 +333,7 @@ impl Kernel {
     fn look(&mut self, pid: Pid, inbox: &SyncSender<Dated>) -> anyhow::Result<()> {
         let Some(watch) = self.watches.get_mut(&pid) else { return Ok(()) };
         let process = watch.process;
-        let records = self.programs.look_at(pid)?;
+        let records = self.probe.look_at(pid)?;
         let at = boot_time();
         let Some(first) = records.iter().find(|record| record.process == process) else {
             return self.part(at, process, inbox);
@@ -295,8 +343,12 @@ impl Kernel {
             watch.tty = Some(tty.clone());
             let terminal = first.terminal;
             watch.terminal = terminal;
-            tell(inbox, at, Fact::Attached { process, tty })?;
-            self.tell_owner(terminal, inbox)?;
+            tell(inbox, at, Fact::Attached { process, tty: tty.clone() })?;
+            match tty.filter(|_| terminal != 0) {
+                Some(tty) => self.tell_owner(process, &tty, inbox)?,
+                None if first.tty.is_some_and(is_console) => self.tell_of_console(),
+                None => {}
+            }
         }
         let Some(watch) = self.watches.get_mut(&pid) else { return Ok(()) };
         watch.waits = strongest_wait(&records);
@@ -310,8 +362,8 @@ impl Kernel {
         };
         let mut next = at + next;
         // Without the kernel's timer the quiet is found out by looking.
-        if !self.programs.has_timer() && !watch.is_quiet {
-            let last_output = self.programs.last_output(process).unwrap_or(at);
+        if !self.probe.has_timer() && !watch.is_quiet {
+            let last_output = self.probe.last_output(process).unwrap_or(at);
             if at.since(last_output) >= QUIET {
                 return self.fall_quiet(at, process, last_output, inbox);
             }
@@ -321,20 +373,26 @@ impl Kernel {
         Ok(())
     }
 
-    fn tell_owner(&self, terminal: u32, inbox: &SyncSender<Dated>) -> anyhow::Result<()> {
-        if terminal == 0 {
-            return Ok(());
+    /// Once, since it holds for all of them.
+    fn tell_of_console(&mut self) {
+        if !std::mem::replace(&mut self.told_of_consoles, true) {
+            info!(
+                "an agent runs on a console: of consoles the tty probe sees only whether \
+                 agents block there; --probe syscalls sees more, but slows every system call"
+            );
         }
-        let owners = self.programs.find_owners()?;
-        let Some(found) = owners.into_iter().find(|found| found.terminal == terminal) else {
-            return Ok(());
-        };
-        let owner = Owner {
-            process: found.owner,
-            comm: found.comm,
-            ancestors: proc::ancestors(found.owner.pid),
-        };
-        tell(inbox, boot_time(), Fact::Owned { tty: terminal.into(), owner })
+    }
+
+    fn tell_owner(
+        &self,
+        process: ProcessId,
+        tty: &Tty,
+        inbox: &SyncSender<Dated>,
+    ) -> anyhow::Result<()> {
+        match self.probe.owner_of(tty, process.pid)? {
+            Some(owner) => tell(inbox, boot_time(), Fact::Owned { tty: tty.id, owner }),
+            None => Ok(()),
+        }
     }
 }
 
@@ -359,6 +417,11 @@ fn strongest_wait(records: &[LookRecord]) -> Option<Wait> {
         .min_by_key(|&(how, _)| order(how))?;
     let mode = if record.is_canonical { TtyMode::Canonical } else { TtyMode::Raw };
     Some(Wait { how, mode })
+}
+
+/// Anything but a pty, in the numbers of [`name_tty`].
+fn is_console((major, _): (u32, u32)) -> bool {
+    !(136..=143).contains(&major)
 }
 
 /// Numbers from Documentation/admin-guide/devices.txt of the kernel.

@@ -34,9 +34,9 @@ pub struct Seen {
     pub exec: bool,
     pub wait: bool,
     pub output: bool,
-    /// Needs `bpf_loop`, Linux 5.17.
+    /// Needs Linux 5.17, by the syscall probe 5.6.
     pub input: bool,
-    /// Needs `bpf_loop`, Linux 5.17.
+    /// As `input`.
     pub sequence: bool,
     pub quiet: bool,
     pub exit: bool,
@@ -56,7 +56,7 @@ impl Seen {
 
 impl Kernel {
     /// Plays an agent and sees that events arrive.
-    pub fn self_test(&mut self, timer: QuietTimer) -> anyhow::Result<Seen> {
+    pub(super) fn self_test(&mut self, timer: QuietTimer) -> anyhow::Result<Seen> {
         let (master, mut child) = start_child(&self.program, self.uid)?;
         let result = self.watch_child(&master, &mut child, timer);
         // The terminal is hung up, which ends the child; the kill is for one that stays.
@@ -88,10 +88,10 @@ impl Kernel {
         let mut seen = Seen::default();
         let process = self.find_child(child)?;
         seen.exec = true;
-        self.programs.watch(process)?;
+        self.probe.watch(process)?;
         seen.wait = self.see_wait(process)?;
         if timer == QuietTimer::Kernel
-            && let Err(error) = self.programs.attach_timer()
+            && let Err(error) = self.probe.attach_timer()
         {
             debug!("no timer in the kernel: {error:#}");
         }
@@ -105,7 +105,7 @@ impl Kernel {
                 (&*master).write_all(b"\n").context("cannot write to the self-test's terminal")?;
                 next_line = boot_time() + NEXT_LINE;
             }
-            for event in self.ring.wait(STEP)? {
+            for event in self.probe.wait(STEP)? {
                 if let What::Output { process: writer } = event.what
                     && writer == process
                 {
@@ -113,8 +113,8 @@ impl Kernel {
                 }
                 seen.note(&event.what, process);
             }
-            if !self.programs.has_timer() {
-                seen.quiet |= is_quiet(last_output, self.programs.last_output(process));
+            if !self.probe.has_timer() {
+                seen.quiet |= is_quiet(last_output, self.probe.last_output(process));
             }
             // Content is optional: all that comes has come when it is quiet.
             if seen.output && seen.quiet {
@@ -128,7 +128,7 @@ impl Kernel {
     fn find_child(&mut self, child: &Child) -> anyhow::Result<ProcessId> {
         let deadline = boot_time() + PATIENCE;
         while boot_time() < deadline {
-            for event in self.ring.wait(STEP)? {
+            for event in self.probe.wait(STEP)? {
                 if let What::Exec { process, .. } = event.what
                     && process.pid.0 == child.id()
                 {
@@ -143,7 +143,7 @@ impl Kernel {
     fn see_wait(&mut self, process: ProcessId) -> anyhow::Result<bool> {
         let deadline = boot_time() + PATIENCE;
         while boot_time() < deadline {
-            let records = self.programs.look_at(process.pid)?;
+            let records = self.probe.look_at(process.pid)?;
             let reads = |wait| wait == Some(WaitKind::Read);
             if records.iter().any(|it| it.terminal != 0 && it.is_canonical && reads(it.wait)) {
                 return Ok(true);
@@ -156,7 +156,7 @@ impl Kernel {
     fn see_exit(&mut self, child: &mut Child, seen: &mut Seen) -> anyhow::Result<()> {
         let deadline = boot_time() + PATIENCE;
         while !seen.exit && boot_time() < deadline {
-            for event in self.ring.wait(STEP)? {
+            for event in self.probe.wait(STEP)? {
                 if let What::Exit { process, .. } = event.what {
                     seen.exit |= process.pid.0 == child.id();
                 }

@@ -17,4 +17,12 @@ pub(super) mod timer {
     include!(concat!(env!("OUT_DIR"), "/timer.skel.rs"));
 }
 
+pub(super) mod syscalls {
+    include!(concat!(env!("OUT_DIR"), "/syscalls.skel.rs"));
+}
+
+pub(super) mod syscalls_perf {
+    include!(concat!(env!("OUT_DIR"), "/syscalls_perf.skel.rs"));
+}
+
 pub(super) use probe::types;

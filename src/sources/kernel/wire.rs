@@ -2,6 +2,7 @@
 
 use ebpf_ai_monitor_core::{BootTime, Input, Mode, Pid, ProcessId, Sequence, WaitKind};
 
+use super::skeletons::syscalls::types as syscalls;
 use super::skeletons::types;
 
 /// What a hook told.
@@ -13,15 +14,46 @@ pub struct Event {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum What {
-    Exec { process: ProcessId, parent: Pid, comm: String },
-    Fork { child: ProcessId, parent: Pid },
-    Exit { process: ProcessId, parent: Option<Pid> },
-    Output { process: ProcessId },
-    Quiet { process: ProcessId, last_output: BootTime },
-    Input { terminal: u32, input: Input },
-    Sequence { terminal: u32, sequence: Sequence },
-    Gap { terminal: u32, bytes: u64 },
-    Redraw { terminal: u32 },
+    Exec {
+        process: ProcessId,
+        parent: Pid,
+        comm: String,
+    },
+    Fork {
+        child: ProcessId,
+        parent: Pid,
+    },
+    Exit {
+        process: ProcessId,
+        parent: Option<Pid>,
+    },
+    Output {
+        process: ProcessId,
+    },
+    Quiet {
+        process: ProcessId,
+        last_output: BootTime,
+    },
+    Input {
+        terminal: u32,
+        input: Input,
+    },
+    Sequence {
+        terminal: u32,
+        sequence: Sequence,
+    },
+    Gap {
+        terminal: u32,
+        bytes: u64,
+    },
+    Redraw {
+        terminal: u32,
+    },
+    /// It uses a descriptor that is not known. Told by the syscall probe only,
+    /// and not passed on.
+    Descriptor {
+        process: ProcessId,
+    },
 }
 
 /// What the iterator `look` tells of one process, or of one of its waits.
@@ -50,21 +82,23 @@ pub struct OwnerRecord {
 ///
 /// # Safety
 ///
-/// The type must hold integers and byte arrays only, so that every bit
-/// pattern is a value.
-unsafe trait Wire: Copy {}
+/// The type must hold integers and arrays of them only, without holes, so that
+/// every bit pattern is a value and every byte is set.
+pub(super) unsafe trait Wire: Copy {}
 
 macro_rules! wire {
-    ($($name:ident: $size:literal),*) => {$(
+    ($module:ident, $($name:ident: $size:literal),*) => {$(
         // The other half of the assertions in bpf/events.h.
-        const _: () = assert!(size_of::<types::$name>() == $size);
-        // SAFETY: see bpf/events.h: integers and byte arrays only.
-        unsafe impl Wire for types::$name {}
+        const _: () = assert!(size_of::<$module::$name>() == $size);
+        // SAFETY: see bpf/: integers and arrays of them only, and no holes.
+        unsafe impl Wire for $module::$name {}
     )*};
 }
 
-wire!(event_header: 16, process_event: 48, output_event: 40, input_event: 24,
-      sequence_event: 152, gap_event: 24, redraw_event: 24, look_record: 40, owner_record: 32, session: 48);
+wire!(types, event_header: 16, process_event: 48, output_event: 40, input_event: 24,
+      sequence_event: 152, gap_event: 24, redraw_event: 24, look_record: 40, owner_record: 32,
+      session: 48);
+wire!(syscalls, agent: 80, doing: 32, call: 24);
 
 /// Returns `None` for bytes that are too short and kinds that this build does not know.
 pub fn decode(bytes: &[u8]) -> Option<Event> {
@@ -116,6 +150,10 @@ pub fn decode(bytes: &[u8]) -> Option<Event> {
             read::<types::redraw_event>(bytes)?;
             What::Redraw { terminal }
         }
+        types::event_kind::EVENT_DESCRIPTOR => {
+            let event: types::process_event = read(bytes)?;
+            What::Descriptor { process: id(event.tgid, event.started_at_ns) }
+        }
         _ => return None,
     };
     Some(Event { at: BootTime::from_nanos(header.at_ns), what })
@@ -130,14 +168,19 @@ pub(super) fn decode_looks(bytes: &[u8]) -> impl Iterator<Item = LookRecord> {
         terminal: record.terminal,
         tty: (record.tty_major != 0).then_some((record.tty_major, record.tty_minor)),
         is_canonical: record.is_canonical != 0,
-        wait: match record.wait {
-            types::wait_kind::WAIT_READ => Some(WaitKind::Read),
-            types::wait_kind::WAIT_POLL => Some(WaitKind::Poll),
-            types::wait_kind::WAIT_EPOLL => Some(WaitKind::Epoll),
-            types::wait_kind::WAIT_IO_URING => Some(WaitKind::IoUring),
-            _ => None,
-        },
+        wait: wait_kind(record.wait.0),
     })
+}
+
+/// `enum wait_kind` of bpf/events.h.
+pub(super) fn wait_kind(number: u32) -> Option<WaitKind> {
+    match types::wait_kind(number) {
+        types::wait_kind::WAIT_READ => Some(WaitKind::Read),
+        types::wait_kind::WAIT_POLL => Some(WaitKind::Poll),
+        types::wait_kind::WAIT_EPOLL => Some(WaitKind::Epoll),
+        types::wait_kind::WAIT_IO_URING => Some(WaitKind::IoUring),
+        _ => None,
+    }
 }
 
 pub(super) fn decode_agents(bytes: &[u8]) -> impl Iterator<Item = Event> {
@@ -150,10 +193,6 @@ pub(super) fn decode_owners(bytes: &[u8]) -> impl Iterator<Item = OwnerRecord> {
         owner: id(record.tgid, record.started_at_ns),
         comm: text(&record.comm),
     })
-}
-
-pub(super) fn decode_session(bytes: &[u8]) -> Option<types::session> {
-    read(bytes)
 }
 
 /// A counter in memory that the kernel side writes at any time.
@@ -214,7 +253,14 @@ fn records<T: Wire>(bytes: &[u8]) -> impl Iterator<Item = T> {
     bytes.chunks_exact(size_of::<T>()).filter_map(read)
 }
 
-fn read<T: Wire>(bytes: &[u8]) -> Option<T> {
+/// The bytes of a map's value.
+pub(super) fn bytes_of<T: Wire>(value: &T) -> &[u8] {
+    // SAFETY: a reference is valid for its size, and by `Wire` every byte is set.
+    unsafe { std::slice::from_raw_parts(std::ptr::from_ref(value).cast(), size_of::<T>()) }
+}
+
+/// Returns `None` for bytes that are too short.
+pub(super) fn read<T: Wire>(bytes: &[u8]) -> Option<T> {
     if bytes.len() < size_of::<T>() {
         return None;
     }

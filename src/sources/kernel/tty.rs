@@ -1,27 +1,32 @@
-//! Loads and attaches the BPF programs, and reads their iterators. All that
-//! needs privileges happens in [`Programs::attach`].
+//! The tty probe: loads and attaches its BPF programs, and reads its ring and its
+//! iterators. All that needs privileges happens in [`TtyProbe::attach`].
 
 use std::io::Read as _;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::path::Path;
 use std::ptr;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use ebpf_ai_monitor_core::{BootTime, Pid, ProcessId};
+use ebpf_ai_monitor_core::{BootTime, Owner, Pid, ProcessId, Tty};
 use libbpf_rs::skel::{OpenSkel as _, Skel as _, SkelBuilder as _};
-use libbpf_rs::{Iter, Link, MapCore, MapFlags, OpenObject, ProgramMut, libbpf_sys};
+use libbpf_rs::{Iter, Link, MapCore, MapFlags, ProgramMut, libbpf_sys};
 
+use super::maps::{freeze, key, name_key, storage};
+use super::ring::Ring;
 use super::skeletons::probe::{ProbeSkel, ProbeSkelBuilder};
 use super::skeletons::timer::{TimerSkel, TimerSkelBuilder};
 use super::skeletons::types;
 use super::wire::{self, Event, LookRecord, OwnerRecord};
+use crate::proc;
 
-/// The kernel cuts names of threads at 15 bytes, and so do we.
-const NAME_BYTES: usize = 15;
+const BTF: &str = "/sys/kernel/btf/vmlinux";
 
 /// The attached programs. Dropping it detaches them.
 #[derive(Debug)]
-pub(super) struct Programs {
+pub(super) struct TtyProbe {
+    // Before the programs: it maps their ring.
+    ring: Ring,
     probe: ProbeSkel<'static>,
     timer: Option<TimerSkel<'static>>,
     agents: Link,
@@ -42,12 +47,12 @@ impl std::fmt::Debug for TimerSkel<'_> {
     }
 }
 
-impl Programs {
+impl TtyProbe {
     /// Loads the probe for one user's agents with these program names.
-    pub(super) fn attach<'a>(
-        uid: u32,
-        names: impl Iterator<Item = &'a str>,
-    ) -> anyhow::Result<Self> {
+    pub(super) fn attach(uid: u32, names: &[&str]) -> anyhow::Result<Self> {
+        if !Path::new(BTF).exists() {
+            bail!("this kernel has no BTF ({BTF}, of CONFIG_DEBUG_INFO_BTF=y)");
+        }
         let mut open =
             ProbeSkelBuilder::default().open(storage()).context("cannot open the BPF programs")?;
         let rodata =
@@ -69,7 +74,8 @@ impl Programs {
         let owners = attach_iterator(&probe.progs.find_owners)?;
         let look_at_all = attach_iterator(&probe.progs.look)?;
         attach_hooks(&mut probe, sees_content)?;
-        Ok(Self { probe, timer: None, agents, owners, look_at_all })
+        let ring = Ring::map(&probe.maps.events)?;
+        Ok(Self { ring, probe, timer: None, agents, owners, look_at_all })
     }
 
     /// Loads the quiet timer. Possible once a terminal was seen by [`Self::look_at`].
@@ -96,8 +102,9 @@ impl Programs {
         self.timer.is_some()
     }
 
-    pub(super) fn ring(&self) -> &impl MapCore {
-        &self.probe.maps.events
+    /// What was told, as [`Ring::wait`].
+    pub(super) fn wait(&self, patience: Duration) -> anyhow::Result<Vec<Event>> {
+        self.ring.wait(patience)
     }
 
     /// Tells the kernel side that this process is an agent.
@@ -137,15 +144,21 @@ impl Programs {
         Ok(wire::decode_agents(&read(&self.agents)?).collect())
     }
 
-    /// Who holds the masters of all watched terminals.
-    pub(super) fn find_owners(&self) -> anyhow::Result<Vec<OwnerRecord>> {
-        Ok(wire::decode_owners(&read(&self.owners)?).collect())
+    /// Who holds the master of this terminal.
+    pub(super) fn owner_of(&self, tty: &Tty) -> anyhow::Result<Option<Owner>> {
+        let owners: Vec<OwnerRecord> = wire::decode_owners(&read(&self.owners)?).collect();
+        let found = owners.into_iter().find(|found| u64::from(found.terminal) == tty.id);
+        Ok(found.map(|found| Owner {
+            process: found.owner,
+            comm: found.comm,
+            ancestors: proc::ancestors(found.owner.pid),
+        }))
     }
 
     /// When a watched process last wrote to its terminal, as far as was seen.
     pub(super) fn last_output(&self, process: ProcessId) -> Option<BootTime> {
         let found = self.probe.maps.sessions.lookup(&key(process.pid), MapFlags::ANY).ok()??;
-        let session = wire::decode_session(&found)?;
+        let session = wire::read::<types::session>(&found)?;
         (session.started_at_ns == process.started_at.as_nanos() && session.last_output_ns != 0)
             .then(|| BootTime::from_nanos(session.last_output_ns))
     }
@@ -159,33 +172,9 @@ impl Programs {
     }
 }
 
-/// Where libbpf-rs keeps an object. It is small and lives as long as the
-/// process in all uses but tests, so it is given away.
-fn storage() -> &'static mut MaybeUninit<OpenObject> {
-    Box::leak(Box::new(MaybeUninit::uninit()))
-}
-
-fn key(pid: Pid) -> [u8; 4] {
-    pid.0.to_ne_bytes()
-}
-
 fn add_name(probe: &ProbeSkel<'_>, name: &str) -> anyhow::Result<()> {
-    let mut key = [0; size_of::<types::name>()];
-    let cut = name.len().min(NAME_BYTES);
-    key[..cut].copy_from_slice(&name.as_bytes()[..cut]);
-    let found = probe.maps.names.update(&key, &1_u32.to_ne_bytes(), MapFlags::ANY);
+    let found = probe.maps.names.update(&name_key(name), &1_u32.to_ne_bytes(), MapFlags::ANY);
     found.with_context(|| format!("cannot tell the kernel side of the name {name}"))
-}
-
-/// From now on no file descriptor of this map can write it; programs still can.
-fn freeze(map: &impl MapCore) -> anyhow::Result<()> {
-    // SAFETY: the descriptor is open as long as the map lives.
-    let result = unsafe { libbpf_sys::bpf_map_freeze(map.as_fd().as_raw_fd()) };
-    if result < 0 {
-        let error = std::io::Error::from_raw_os_error(-result);
-        return Err(error).with_context(|| format!("cannot freeze {}", map.name().display()));
-    }
-    Ok(())
 }
 
 /// Whether this kernel has `bpf_loop`, which the scan of content needs.

@@ -17,13 +17,13 @@ const LISTENS: &[u8] = b"00010000";
 
 /// Ends of ptys that a process has open, by their numbers.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Held {
-    pub(super) masters: BTreeSet<u32>,
-    pub(super) slaves: BTreeSet<u32>,
+pub(crate) struct Held {
+    pub(crate) masters: BTreeSet<u32>,
+    pub(crate) slaves: BTreeSet<u32>,
 }
 
 /// `None` where its files are not for us to see.
-pub(super) fn held_by(pid: Pid) -> Option<Held> {
+pub(crate) fn held_by(pid: Pid) -> Option<Held> {
     let mut held = Held::default();
     for (number, target) in open_files(pid)? {
         if is_master(pid, &number, &target) {
@@ -37,7 +37,7 @@ pub(super) fn held_by(pid: Pid) -> Option<Held> {
 
 /// Who holds the master of this terminal. `near` is a process on it, whose
 /// ancestors are the likely ones.
-pub(super) fn owner_of(tty: &str, near: Pid) -> Option<Owner> {
+pub(crate) fn owner_of(tty: &str, near: Pid) -> Option<Owner> {
     let pts = tty.strip_prefix("pts/")?.parse().ok()?;
     let holds = |pid: &Pid| {
         let files = open_files(*pid).unwrap_or_default();
@@ -49,7 +49,7 @@ pub(super) fn owner_of(tty: &str, near: Pid) -> Option<Owner> {
         let found = pids.into_iter().filter(holds);
         found.filter_map(|pid| Some((proc::stat(pid)?, pid))).min_by_key(|(stat, _)| stat.started)
     };
-    let (stat, pid) = eldest(proc::ancestors(near)).or_else(|| eldest(all_processes()))?;
+    let (stat, pid) = eldest(proc::ancestors(near)).or_else(|| eldest(proc::all()))?;
     Some(Owner {
         process: ProcessId { pid, started_at: stat.started.begin() },
         comm: stat.comm,
@@ -58,7 +58,7 @@ pub(super) fn owner_of(tty: &str, near: Pid) -> Option<Owner> {
 }
 
 /// The path of the socket on which a process takes connections.
-pub(super) fn listening_socket(pid: Pid) -> Option<PathBuf> {
+pub(crate) fn listening_socket(pid: Pid) -> Option<PathBuf> {
     let files = open_files(pid)?;
     let inodes: BTreeSet<&[u8]> = files
         .iter()
@@ -88,11 +88,6 @@ fn parse_socket(line: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     }
     let path = rest.strip_prefix(b" ")?;
     (!path.is_empty() && !path.starts_with(b"@")).then_some((fields[3], fields[6], path))
-}
-
-fn all_processes() -> Vec<Pid> {
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).map(Pid).collect()
 }
 
 /// Their numbers, and what `/proc` calls them.

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: MIT */
+/* The sizes of the maps and the length of a slot, the same for both probes. */
+#ifndef AI_MONITOR_LIMITS_H
+#define AI_MONITOR_LIMITS_H
+
+enum {
+	MAX_SESSIONS = 2048,
+	MAX_CHILDREN = 8192,
+	MAX_NAMES = 256,
+	RING_BYTES = 256 * 1024,
+};
+
+/* User space is told of a writer, and of a redraw, once in each slot. */
+enum { OUTPUT_SLOT_NS = 125 * 1000 * 1000 };
+
+#endif
