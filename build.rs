@@ -17,9 +17,12 @@ fn main() {
 }
 
 fn build(source: &str, arguments: &[&str], skeleton: &Path) {
+    // The same bytes wherever the checkout lies: lines of source are in the BTF.
+    let here = env::var("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR");
+    let map = format!("-ffile-prefix-map={here}=.");
     let built = SkeletonBuilder::new()
         .source(source)
-        .clang_args(["-I", "bpf", "-Wall", "-Werror"].iter().chain(arguments))
+        .clang_args(["-I", "bpf", "-Wall", "-Werror", &map].iter().chain(arguments))
         .build_and_generate(skeleton);
     if let Err(error) = built {
         panic!("cannot compile {source} (is clang there? `make setup` installs it): {error:#}");

@@ -5,6 +5,7 @@ pub mod cli;
 mod client;
 mod commands;
 mod config;
+mod confinement;
 mod daemon;
 mod health;
 mod privileges;

@@ -21,6 +21,7 @@ use self::outside::Outside;
 use self::reload::configured;
 use self::start::Start;
 use crate::config::{ConfigFiles, Flags, TranscriptUse};
+use crate::confinement;
 use crate::health::Reporter;
 use crate::privileges;
 use crate::runtime_dir::RuntimeDir;
@@ -79,6 +80,7 @@ pub(crate) fn run(settings: Settings) -> anyhow::Result<()> {
     debug!("self-test: {seen:?}");
     let kept = privileges::kept_capabilities();
     privileges::become_user(&settings.user, kept)?;
+    confinement::confine()?;
     let mut limits = kernel.limits(seen);
     if !kept.is_empty() {
         limits.push("this kernel is older than 5.19: CAP_BPF and CAP_PERFMON are kept".to_owned());
