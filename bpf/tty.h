@@ -148,6 +148,7 @@ static __noinline int look_at_input(struct work_struct *work, struct port *known
 	struct reach reach = {};
 	struct typing *typing;
 	struct keys keys = {};
+	__u64 taken = 0;
 	__u32 terminal;
 
 	if (!known)
@@ -170,11 +171,17 @@ static __noinline int look_at_input(struct work_struct *work, struct port *known
 	if (reach.is_found && reach.wanted != (__u64)head) {
 		keys.buffer = (void *)typing->buffer;
 		keys.read = typing->read;
-	} else if (reach.is_found && typing->read < keys.read) {
-		classify_taken(port, &keys, keys.read - typing->read);
 	} else if (reach.is_found && typing->read <= BPF_CORE_READ(head, commit)) {
-		keys.read = typing->read;
+		if (typing->read < keys.read)
+			taken = keys.read - typing->read;
+		else
+			keys.read = typing->read;
+	} else if (typing->buffer) {
+		/* The flush went on to a buffer that nobody had looked at. */
+		taken = keys.read;
 	}
+	if (taken)
+		classify_taken(port, &keys, taken);
 	bpf_loop(CHAIN_STEPS, walk_keys, &keys, 0);
 	typing->buffer = (__u64)keys.buffer;
 	typing->read = keys.read;
