@@ -21,7 +21,7 @@ static __always_inline int tell_input(__u32 terminal, __u32 bytes, __u32 classes
 SEC("tp_btf/workqueue_queue_work")
 int BPF_PROG(on_queue_work, int cpu, struct pool_workqueue *pool, struct work_struct *work)
 {
-	struct port *port = find_port(work, flush_work);
+	struct port *port = find_port(work, (__u64)work->func, flush_work);
 	struct output_event *event;
 	struct session *session;
 	__u64 now, slot;
@@ -194,9 +194,9 @@ static __noinline int look_at_input(struct work_struct *work, struct port *known
 	return tell_input(terminal, keys.bytes, keys.classes);
 }
 
-static __always_inline int look_at(struct work_struct *work)
+static __always_inline int look_at(struct work_struct *work, __u64 function)
 {
-	struct port *port = find_port(work, flush_work);
+	struct port *port = find_port(work, function, flush_work);
 
 	if (!port)
 		return 0;
@@ -208,11 +208,11 @@ static __always_inline int look_at(struct work_struct *work)
 SEC("tp_btf/workqueue_execute_start")
 int BPF_PROG(on_execute_start, struct work_struct *work)
 {
-	return look_at(work);
+	return look_at(work, (__u64)work->func);
 }
 
 SEC("tp_btf/workqueue_execute_end")
-int BPF_PROG(on_execute_end, struct work_struct *work)
+int BPF_PROG(on_execute_end, struct work_struct *work, void *function)
 {
-	return look_at(work);
+	return look_at(work, (__u64)function);
 }
