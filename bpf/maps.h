@@ -111,7 +111,7 @@ static __always_inline bool is_still_ours(struct port *port, struct work_struct 
 
 /*
  * The watched port that this work flushes, if it is one. `function` is what the
- * work runs: where it has ended, its memory may be gone, and to read it there
+ * work runs: where it has ended, its memory may be gone, and to read it directly
  * would crash the kernel.
  */
 static __always_inline struct port *find_port(struct work_struct *work, __u64 function,
