@@ -109,13 +109,18 @@ static __always_inline bool is_still_ours(struct port *port, struct work_struct 
 	return (__u64)tty == port->tty && session_of(tty) == port->session;
 }
 
-/* The watched port that this work flushes, if it is one. */
-static __always_inline struct port *find_port(struct work_struct *work, __u64 flush)
+/*
+ * The watched port that this work flushes, if it is one. `function` is what the
+ * work runs: where it has ended, its memory may be gone, and to read it directly
+ * would crash the kernel.
+ */
+static __always_inline struct port *find_port(struct work_struct *work, __u64 function,
+					      __u64 flush)
 {
 	__u64 key = (__u64)work;
 	struct port *port;
 
-	if (!flush || (__u64)work->func != flush)
+	if (!flush || function != flush)
 		return 0;
 	port = bpf_map_lookup_elem(&ports, &key);
 	if (!port)

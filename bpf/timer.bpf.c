@@ -78,7 +78,7 @@ SEC("tp_btf/workqueue_queue_work")
 int BPF_PROG(arm_timer, int cpu, struct pool_workqueue *pool, struct work_struct *work)
 {
 	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
-	struct port *port = find_port(work, flush_work);
+	struct port *port = find_port(work, (__u64)work->func, flush_work);
 	struct session *session;
 	struct quiet *quiet;
 

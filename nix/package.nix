@@ -25,6 +25,7 @@ rustPlatform.buildRustPackage {
       ../core
       ../docs/config.toml
       ../docs/profiles.md
+      ../docs/schema
       ../examples
       ../src
       ../tests

@@ -3,17 +3,23 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, Metadata};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use ebpf_ai_monitor_core::{Owner, Pid, ProcessId};
+use rustix::fs::{major, minor};
 
 use crate::proc;
 
 /// A socket that takes connections: `__SO_ACCEPTCON` in `/proc/net/unix`.
 const LISTENS: &[u8] = b"00010000";
+
+/// The multiplexer of our devpts.
+const OURS: &str = "/dev/pts/ptmx";
+/// The device of every multiplexer: major 5, minor 2 (Documentation/admin-guide/devices.txt).
+const PTMX: (u32, u32) = (5, 2);
 
 /// Ends of ptys that a process has open, by their numbers.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -99,12 +105,22 @@ fn open_files(pid: Pid) -> Option<Vec<(OsString, PathBuf)>> {
 
 /// A master of our own devpts: those of containers have numbers of their own.
 fn is_master(pid: Pid, number: &OsString, target: &Path) -> bool {
-    let device = |path: &Path| fs::metadata(path).ok().map(|it| (it.dev(), it.ino()));
-    let file = Path::new("/proc").join(pid.0.to_string()).join("fd").join(number);
+    let about = |path: &Path| fs::metadata(path).ok();
+    let is_same = |one: &Metadata, other: &str| {
+        about(other.as_ref()).is_some_and(|it| (it.dev(), it.ino()) == (one.dev(), one.ino()))
+    };
+    let process = Path::new("/proc").join(pid.0.to_string());
     target.ends_with("ptmx")
-        && device(&file).is_some_and(|it| {
-            Some(it) == device(Path::new("/dev/ptmx"))
-                || Some(it) == device(Path::new("/dev/pts/ptmx"))
+        && about(&process.join("fd").join(number)).is_some_and(|file| {
+            // By the node in /dev it is a master of the devpts beside that node:
+            // ours, if the process sees the same one there. The node itself is
+            // another for who has a /dev of their own, as services do.
+            let beside = || about(&process.join("root").join(&OURS[1..]));
+            let is_node = file.file_type().is_char_device()
+                && (major(file.rdev()), minor(file.rdev())) == PTMX;
+            is_same(&file, "/dev/ptmx")
+                || is_same(&file, OURS)
+                || is_node && beside().is_some_and(|beside| is_same(&beside, OURS))
         })
 }
 

@@ -1,5 +1,5 @@
-//! A thousand sessions, ten thousand strangers and a session that floods: what
-//! is told, how late, and what the daemon takes for it. Needs root and BTF.
+//! Many sessions that rest, work and begin to wait at once: what is told, how
+//! late, and what the daemon takes for it. Needs root and BTF.
 //!
 //! The numbers of `docs/benchmarks.md` are those of `make scale`, which runs
 //! this on the release build.
@@ -27,9 +27,9 @@ const BOUND: Duration = Duration::from_secs(60);
 /// An announced rest stands for so long until it is believed.
 const CONFIRMED_AFTER: u64 = 70_000_000;
 
-/// A thousand, or `SESSIONS`.
+/// `SESSIONS`, or what a debug build on a busy machine can follow.
 fn sessions() -> Result<usize> {
-    Ok(std::env::var("SESSIONS").map_or(Ok(1000), |text| text.parse())?)
+    Ok(std::env::var("SESSIONS").map_or(Ok(100), |text| text.parse())?)
 }
 
 fn binary() -> &'static Path {
@@ -121,7 +121,7 @@ impl Hall {
 }
 
 #[test]
-fn a_thousand_sessions_work_and_wait_at_once() -> Result<()> {
+fn many_sessions_work_and_wait_at_once() -> Result<()> {
     skip_unless_root!();
     let _turn = take_turn();
     let count = sessions()?;

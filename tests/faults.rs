@@ -20,7 +20,7 @@ use serde_json::Value;
 use support::cost::{Holds, status};
 use support::crowd::Crowd;
 use support::monitor::Monitor;
-use support::pty::{OnPty, copy_for, example};
+use support::pty::{OnPty, copy_for, copy_program, example};
 use support::user::TestUser;
 use support::{report, take_turn, wait_until};
 
@@ -150,7 +150,7 @@ fn agents_for_whom_there_is_no_room_are_told_of_and_taken_in_later() -> Result<(
     let ward = Ward::open()?;
     // Agents by their name; without a terminal they are no sessions.
     let idle = ward.user.make_folder("idle")?.join("waiter");
-    fs::copy("/bin/sleep", &idle)?;
+    copy_program(Path::new("/bin/sleep"), &idle)?;
     let mut many: Vec<Child> = (0..MAX_SESSIONS + 50)
         .map(|_| ward.user.command(&idle).arg("100000").spawn())
         .collect::<Result<_, _>>()?;
@@ -174,7 +174,7 @@ fn children_that_cannot_be_counted_are_told_of() -> Result<()> {
     let _turn = take_turn();
     let ward = Ward::open()?;
     let shell = ward.user.make_folder("many")?.join("waiter");
-    fs::copy(fs::canonicalize("/bin/sh")?, &shell)?;
+    copy_program(&fs::canonicalize("/bin/sh")?, &shell)?;
     let gate = ward.user.home().join("gate");
     ensure!(ward.user.command("mkfifo").arg(&gate).status()?.success(), "no fifo");
     let count = MAX_CHILDREN + 100;

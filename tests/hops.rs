@@ -61,6 +61,32 @@ impl Watch {
     }
 }
 
+/// systemd gives a service a /dev of its own, with the same terminals in it.
+#[test]
+fn a_service_with_devices_of_its_own_finds_who_shows_a_terminal() -> Result<()> {
+    skip_unless_root!();
+    let _turn = take_turn();
+    let user = TestUser::create()?;
+    let private = "mount --make-rprivate / && mkdir $1 && mount -t tmpfs none $1 && \
+        mkdir $1/pts && mount --bind /dev/pts $1/pts && mknod -m 666 $1/ptmx c 5 2 && \
+        mknod -m 666 $1/null c 1 3 && mount --move $1 /dev && shift && exec \"$@\"";
+    let mut command = std::process::Command::new("unshare");
+    command.args(["--mount", "sh", "-c", private, "sh"]);
+    command.arg(user.home().join("dev")).arg(binary());
+    let monitor = Monitor::start_by(command, binary(), &user, THRESHOLD, &["scripted_agent"])?;
+    let mut watch = Watch { boards: Boards::connect(&user)?, monitor };
+    let tmux = Mux::new(&user, "tmux")?;
+    tmux.run(&["new-session", "-d", "-s", "main", &tmux.agent()])?;
+    let attach = tmux.command(&["attach-session", "-t", "main"]);
+    let words: Vec<_> = std::iter::once(attach.get_program()).chain(attach.get_args()).collect();
+    let words = words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
+    let mut script = user.command("setsid");
+    script.args(["--ctty", "script", "-qfc", &words, "/dev/null"]).env("TERM", "xterm-256color");
+    let _client = OnPty::start(&mut script)?;
+    watch.wait("its client", &tmux.tty("main")?, |row| row["steps"][0]["client"].is_string())?;
+    watch.wait_for_hop("comm: \"script\"")
+}
+
 /// Session, pane and the client's terminal.
 type Step = (String, String, Option<String>);
 
@@ -346,12 +372,16 @@ fn focus_chooses_the_pane_for_the_client_that_shows_its_session() -> Result<()> 
     let focused = focus(&user, &["--json"])?;
     ensure!(focused.status.success(), "{focused:?}");
     let printed: Value = serde_json::from_slice(&focused.stdout)?;
-    assert_eq!(printed["pid"], row["pid"]);
+    assert_eq!(printed["session"]["pid"], row["pid"]);
     assert_eq!((shown(&first)?, shown(&second)?), ("one 0 0".into(), "two 3 1".into()));
     watch.wait("nobody called", &tty, |row| !calls(row))?;
-    let nobody = focus(&user, &[])?;
-    assert_eq!(nobody.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&nobody.stderr).contains("no session calls for you"));
+    mux.run(&["select-window", "-t", "two:0"])?;
+    ensure!(focus(&user, &[])?.status.success(), "it waits, though it does not call");
+    assert_eq!(shown(&second)?, "two 3 1");
+    let back = focus(&user, &["back"])?;
+    ensure!(back.status.success(), "{back:?}");
+    assert_eq!(shown(&second)?, "two 0 0", "as before");
+    mux.run(&["select-window", "-t", "two:3"])?;
     let unknown = focus(&user, &["pts/77777"])?;
     assert_eq!(unknown.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&unknown.stderr).contains("no session is called"));

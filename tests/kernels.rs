@@ -16,7 +16,7 @@ use support::vm::{Arch, Machine, Outcome, Root};
 use tempfile::TempDir;
 
 /// For one machine. One takes two minutes where nothing else runs.
-const PATIENCE: Duration = Duration::from_secs(420);
+const PATIENCE: Duration = Duration::from_secs(600);
 /// So many run side by side, with two processors each.
 const AT_ONCE: usize = 2;
 const MEMORY_MB: u32 = 1024;

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use support::desktop::Desktop;
-use support::pty::{copy_for, example};
+use support::pty::{copy_for, copy_program, example};
 use support::scene::{BOUND, Scene};
 use support::user::TestUser;
 use support::{take_turn, wait_until};
@@ -46,7 +46,7 @@ fn open(scene: &Scene<'_>, agent: &str, project: &str, options: &str) -> Result<
     let program = example(scene.user, "scripted_agent")?;
     let named = program.with_file_name(agent);
     if !named.exists() {
-        fs::copy(&program, &named)?;
+        copy_program(&program, &named)?;
     }
     let folder = scene.user.make_folder(format!("src/{project}"))?;
     let folder = format!("--working-directory={}", folder.display());

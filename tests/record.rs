@@ -245,7 +245,7 @@ fn a_reader_of_facts_that_sleeps_is_dropped() -> Result<()> {
     let mut sleeper = BufReader::new(UnixStream::connect(scene.socket("facts")?)?);
     let mut greeting = String::new();
     sleeper.read_line(&mut greeting)?;
-    assert_eq!(greeting, "{\"version\":1}\n");
+    assert_eq!(greeting, "{\"version\":2}\n");
     // Keys are told one by one: so many that no buffer holds them.
     let typing = scene.start_agent(&["--work=60000"])?;
     let mut typed = 0;

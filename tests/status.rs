@@ -5,8 +5,8 @@ mod support;
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
-use std::process::Output;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -22,6 +22,30 @@ fn binary() -> &'static Path {
 
 const THRESHOLD: Duration = Duration::from_millis(1000);
 const BOUND: Duration = Duration::from_secs(20);
+
+/// A directory as of a disk that takes nothing. Dropping this gives it back.
+struct ReadOnly(PathBuf);
+
+impl ReadOnly {
+    fn make(dir: &Path) -> Result<Self> {
+        mount(&["--bind"], &[dir, dir])?;
+        let mounted = Self(dir.to_owned());
+        mount(&["-o", "remount,bind,ro"], &[dir])?;
+        Ok(mounted)
+    }
+}
+
+impl Drop for ReadOnly {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.0).status();
+    }
+}
+
+fn mount(options: &[&str], paths: &[&Path]) -> Result<()> {
+    let output = Command::new("mount").args(options).args(paths).output()?;
+    ensure!(output.status.success(), "{output:?}");
+    Ok(())
+}
 
 fn monitor(user: &TestUser) -> Result<Monitor> {
     Monitor::start(binary(), user, THRESHOLD, &["waiter"])
@@ -56,9 +80,15 @@ fn a_directory_of_badges_that_is_lost_degrades_it_until_it_is_back() -> Result<(
     let _turn = take_turn();
     let user = TestUser::create()?;
     let agent = example(&user, "waiter")?;
+    // Nothing tells that it can be written again: only another try finds out.
+    let badges = user.make_folder("runtime/i3pm-badges")?;
+    let read_only = ReadOnly::make(&badges)?;
     let monitor = monitor(&user)?;
-    let badges = user.home().join("runtime/i3pm-badges");
-    wait_until("the badges", BOUND, || badges.is_dir())?;
+    let said = wait_for(&user, "degraded", |code, _| code == 1)?;
+    let problem = said["troubles"][0]["problem"].as_str().unwrap_or_default();
+    ensure!(problem.contains("Read-only file system"), "{said:#}");
+    drop(read_only);
+    wait_for(&user, "healthy", |code, _| code == 0)?;
     let _agent = OnPty::start(user.command(&agent).arg("read"))?;
 
     let said = wait_for(&user, "a session", |_, said| said["sessions"]["waiting"] == 1)?;

@@ -7,7 +7,7 @@
 mod support;
 
 use std::fs::{self, OpenOptions};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
@@ -17,7 +17,7 @@ use anyhow::{Result, ensure};
 use rustix::fs::OFlags;
 use rustix::termios::{Winsize, tcsetwinsize};
 use support::monitor::{Change, Monitor, Recorder, read_truths};
-use support::pty::{OnPty, example};
+use support::pty::{OnPty, copy_program, example};
 use support::user::TestUser;
 use support::{boot_time_ns, report, wait_until};
 
@@ -398,13 +398,14 @@ impl Cast {
         let program = folder.join(scene.program);
         let truth = folder.join("truth");
         if scene.steps.is_empty() {
-            fs::write(&program, SHELL_SCRIPT)?;
-            fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
+            let script = folder.join("script");
+            fs::write(&script, SHELL_SCRIPT)?;
+            copy_program(&script, &program)?;
             let mut command = user.command("setsid");
             command.args(["--ctty", "--wait"]).arg(&program).arg(&truth);
             return Ok(Self { command, truth });
         }
-        fs::copy(example(user, "scripted_agent")?, &program)?;
+        copy_program(&example(user, "scripted_agent")?, &program)?;
         let mut command = user.command(&program);
         command.args(["--take-terminal", "--echo", "--truth"]).arg(&truth);
         command.args(OPENING_STEPS).args(scene.steps);

@@ -15,7 +15,7 @@ use serde_json::Value;
 use support::board::Boards;
 use support::desktop::Desktop;
 use support::monitor::Monitor;
-use support::pty::{copy_for, example};
+use support::pty::{copy_for, copy_program, example};
 use support::user::TestUser;
 use support::{take_turn, wait_until};
 
@@ -64,7 +64,7 @@ impl Scene<'_> {
         let scripted = example(self.user, "scripted_agent")?;
         let program = scripted.with_file_name(agent);
         if !program.exists() {
-            fs::copy(&scripted, &program)?;
+            copy_program(&scripted, &program)?;
         }
         let folder = self.user.make_folder(project)?;
         let folder = format!("--working-directory={}", folder.display());

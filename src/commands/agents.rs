@@ -13,6 +13,7 @@ const HEADINGS: [&str; 4] = ["NAME", "DISPLAY NAME", "PROGRAMS", "FROM"];
 
 /// What `--json` prints of each.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct AgentLine<'a> {
     name: &'a str,
     display_name: &'a str,
@@ -20,6 +21,12 @@ struct AgentLine<'a> {
     built_in: bool,
     /// The person's own file, which tells of it or changes it.
     file: Option<String>,
+}
+
+/// Of what `--json` prints, for docs/schema.
+#[cfg(test)]
+pub(super) fn schema() -> schemars::Schema {
+    schemars::schema_for!(AgentLine<'_>)
 }
 
 #[derive(Debug, Args)]

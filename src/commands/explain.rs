@@ -39,6 +39,7 @@ The first source that is trusted decides. `outranked`: another decides;
 
 /// What `--json` prints: the row and what it cannot tell.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Account<'a> {
     #[serde(flatten)]
     row: &'a RowLine,
@@ -47,8 +48,15 @@ pub(crate) struct Account<'a> {
     pub(crate) needed: Option<&'static str>,
 }
 
+/// Of what `--json` prints, for docs/schema.
+#[cfg(test)]
+pub(super) fn schema() -> schemars::Schema {
+    schemars::schema_for!(Account<'_>)
+}
+
 /// A source that has nothing to tell.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Silent {
     rank: u8,
     source: String,

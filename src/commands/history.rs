@@ -48,6 +48,7 @@ is said by [history] in the configuration.";
 
 /// One project and agent on one day.
 #[derive(Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Sum {
     /// `2026-11-25`, in local time.
     day: String,
@@ -57,6 +58,12 @@ struct Sum {
     worked_s: f64,
     waited_s: f64,
     called_s: f64,
+}
+
+/// Of what `--json` prints, for docs/schema.
+#[cfg(test)]
+pub(super) fn schema() -> schemars::Schema {
+    schemars::schema_for!(Sum)
 }
 
 impl HistoryArgs {

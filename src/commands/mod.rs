@@ -90,3 +90,32 @@ impl fmt::Display for Refusal {
 }
 
 impl std::error::Error for Refusal {}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+
+    /// `UPDATE_SCHEMAS=1` writes them anew.
+    #[test]
+    fn the_kept_schemas_are_those_of_what_commands_print() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/schema");
+        for (name, schema) in [
+            ("agent", agents::schema()),
+            ("explain", explain::schema()),
+            ("finding", doctor::schema()),
+            ("history", history::schema()),
+            ("score", score::schema()),
+        ] {
+            let path = folder.join(format!("{name}.json"));
+            let text = serde_json::to_string_pretty(&schema).unwrap() + "\n";
+            if std::env::var_os("UPDATE_SCHEMAS").is_some() {
+                fs::write(&path, &text).unwrap();
+            }
+            let kept = fs::read_to_string(&path).unwrap_or_default();
+            assert!(kept == text, "{} is old: UPDATE_SCHEMAS=1 renews it", path.display());
+        }
+    }
+}

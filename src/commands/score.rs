@@ -83,6 +83,7 @@ struct Score {
 
 /// What `--json` prints.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct ScoreLine {
     name: String,
     turns: usize,
@@ -100,7 +101,14 @@ struct ScoreLine {
     resume_ms: Spread,
 }
 
+/// Of what `--json` prints, for docs/schema.
+#[cfg(test)]
+pub(super) fn schema() -> schemars::Schema {
+    schemars::schema_for!(ScoreLine)
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Spread {
     median: u64,
     p95: u64,

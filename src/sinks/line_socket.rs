@@ -247,7 +247,7 @@ impl<H: Host> Talk<H> {
                     return;
                 }
             }
-            self.readers.retain(|reader| !reader.is_lost());
+            self.readers.retain_mut(|reader| !reader.is_lost());
             self.count.store(self.readers.len(), Ordering::Relaxed);
         }
     }

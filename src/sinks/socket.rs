@@ -15,7 +15,7 @@ use super::{Handle, Sink};
 use crate::health::{Report, Reporter};
 use crate::protocol::{
     Answer, BoardLine, Counts, Health, Line, MuteScope, PhaseWord, Request, RowLine, StatusLine,
-    Target, UpdateLine, find_session, living,
+    Target, UpdateLine, find_session, next_session,
 };
 use crate::reach::{Arrival, Errand, Reach};
 use crate::runtime_dir::{self, RuntimeDir};
@@ -198,7 +198,7 @@ impl Desk {
             Target::Back => return Ok(Errand::Back),
             Target::Session(name) => find_session(&rows, Some(&name))?,
             Target::Next => {
-                next(&rows).ok_or_else(|| anyhow::anyhow!("no session waits for you"))?
+                next_session(&rows).ok_or_else(|| anyhow::anyhow!("no session waits for you"))?
             }
         };
         Ok(Errand::GoTo(Box::new(row.clone())))
@@ -226,21 +226,6 @@ impl Desk {
             lost_events: self.board.lost_events,
         }
     }
-}
-
-/// Who has called for the longest time; if nobody calls, the one that waits
-/// after that at which the person looks, and after the last the first.
-fn next(rows: &[RowLine]) -> Option<&RowLine> {
-    let calls = living(rows).filter_map(|row| Some((row.attention_since_ns?, row)));
-    if let Some((_, row)) = calls.min_by_key(|(since, _)| *since) {
-        return Some(row);
-    }
-    let waits = |row: &&RowLine| row.phase == PhaseWord::Waiting;
-    let mut waiting: Vec<&RowLine> = living(rows).filter(waits).collect();
-    waiting.sort_by_key(|row| row.since_ns);
-    let looked_at = waiting.iter().position(|row| row.in_focus);
-    let after = looked_at.map_or(0, |at| at + 1);
-    waiting.get(after).or_else(|| waiting.first()).filter(|row| !row.in_focus).copied()
 }
 
 fn arrived(session: Option<Box<RowLine>>, outcome: anyhow::Result<Arrival>) -> Answer {

@@ -35,3 +35,20 @@ pub fn redraws(sessions: u32, count: u64) -> anyhow::Result<Vec<Duration>> {
     }
     Ok(times)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Write as _, stderr};
+
+    use super::*;
+
+    /// The measure is 5 ms in a release; this is no release, on a machine that
+    /// may do other things.
+    #[test]
+    fn five_hundred_sessions_are_drawn_without_a_pause() {
+        let mut times = redraws(500, 100).unwrap();
+        times.sort();
+        let _ = writeln!(stderr(), "redraw of 500 sessions, not optimised: {:?}", times[50]);
+        assert!(times[50] < Duration::from_millis(200), "{times:?}");
+    }
+}

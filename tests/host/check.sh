@@ -91,7 +91,8 @@ has_session() {
 }
 
 has_badge() {
-    cat "$badges"/*.json && grep -q '"needs_attention":true' "$badges"/*.json
+    # Her only window has the focus, so it does not call.
+    cat "$badges"/*.json && grep -q '"state":"stopped"' "$badges"/*.json
 }
 
 has_no_badge() {

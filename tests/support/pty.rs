@@ -1,14 +1,14 @@
 //! A terminal of our own, without a multiplexer, and a program on it.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use rustix::fs::OFlags;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
@@ -26,10 +26,18 @@ pub fn copy_for(user: &TestUser, program: &Path) -> Result<PathBuf> {
     let name = program.file_name().context("a program has a name")?;
     let copy = user.make_folder("bin")?.join(name);
     if !copy.exists() {
-        fs::copy(program, &copy).with_context(|| format!("cannot copy {}", program.display()))?;
-        fs::set_permissions(&copy, fs::Permissions::from_mode(0o755))?;
+        copy_program(program, &copy)?;
     }
     Ok(copy)
+}
+
+/// Written by a process of its own: a file that this one has open for writing is
+/// inherited by what another thread starts at that moment, and until that has become
+/// its program, the kernel refuses to run the copy ("Text file busy").
+pub fn copy_program(from: &Path, to: &Path) -> Result<()> {
+    let status = Command::new("install").args(["-m", "755"]).arg(from).arg(to).status()?;
+    ensure!(status.success(), "cannot copy {} to {}", from.display(), to.display());
+    Ok(())
 }
 
 /// Of what a program writes, so that a flood cannot fill the memory.

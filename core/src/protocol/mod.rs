@@ -11,7 +11,7 @@ mod status;
 
 use serde::{Deserialize, Serialize};
 
-pub use name::{NameError, find_session, living};
+pub use name::{NameError, find_session, living, next_session};
 pub use request::{Answer, MuteScope, Request, Target};
 pub use status::{Counts, Health, StatusLine, TroubleLine};
 

@@ -46,6 +46,23 @@ pub fn find_session<'a>(rows: &'a [RowLine], name: Option<&str>) -> Result<&'a R
     Err(NameError(problem))
 }
 
+/// Where [`Target::Next`](super::Target::Next) leads: to who has called for the
+/// longest time; if nobody calls, to the one that waits after that at which the
+/// person looks, and after the last to the first. Never to a muted one.
+pub fn next_session(rows: &[RowLine]) -> Option<&RowLine> {
+    let heard = || living(rows).filter(|row| !row.muted);
+    let calls = heard().filter_map(|row| Some((row.attention_since_ns?, row)));
+    if let Some((_, row)) = calls.min_by_key(|(since, _)| *since) {
+        return Some(row);
+    }
+    let mut waiting: Vec<&RowLine> =
+        heard().filter(|row| row.phase == PhaseWord::Waiting).collect();
+    waiting.sort_by_key(|row| row.since_ns);
+    let looked_at = waiting.iter().position(|row| row.in_focus);
+    let after = looked_at.map_or(0, |at| at + 1);
+    waiting.get(after).or_else(|| waiting.first()).filter(|row| !row.in_focus).copied()
+}
+
 fn list(rows: &[&RowLine]) -> String {
     let name = |row: &&RowLine| {
         let project: String = row.project.chars().filter(|char| !char.is_control()).collect();
@@ -85,6 +102,32 @@ mod tests {
             muted: false,
             muted_until_ns: None,
         }
+    }
+
+    #[test]
+    fn next_is_who_calls_longest_and_then_goes_round_those_that_wait() {
+        use PhaseWord::{Waiting, Working};
+        let mut rows: Vec<RowLine> =
+            (1..=4).map(|pid| row(pid, "pts/1", "codex", Waiting)).collect();
+        for (row, since) in rows.iter_mut().zip([30, 10, 20, 5]) {
+            row.since_ns = since;
+        }
+        rows[3].phase = Working;
+        let next = |rows: &[RowLine]| next_session(rows).map(|row| row.pid);
+        assert_eq!(next(&rows), Some(2), "it has waited longest");
+        rows[1].in_focus = true;
+        assert_eq!(next(&rows), Some(3));
+        (rows[1].in_focus, rows[0].in_focus) = (false, true);
+        assert_eq!(next(&rows), Some(2), "round");
+        (rows[0].attention_since_ns, rows[2].attention_since_ns) = (Some(40), Some(39));
+        assert_eq!(next(&rows), Some(3), "it has called longest");
+        rows[2].muted = true;
+        assert_eq!(next(&rows), Some(1));
+        assert_eq!(next(&rows[3..]), None, "one that works");
+        assert_eq!(next(&rows[2..3]), None, "muted");
+        assert_eq!(next(&rows[..1]), Some(1), "it calls, though it is in focus");
+        rows[0].attention_since_ns = None;
+        assert_eq!(next(&rows[..1]), None, "the person is there already");
     }
 
     #[test]

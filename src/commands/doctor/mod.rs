@@ -62,6 +62,7 @@ usage.";
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 enum State {
     Ok,
@@ -72,12 +73,19 @@ enum State {
 
 /// One line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Finding {
     check: &'static str,
     state: State,
     message: String,
     /// What to do.
     hint: Option<String>,
+}
+
+/// Of what `--json` prints, for docs/schema.
+#[cfg(test)]
+pub(super) fn schema() -> schemars::Schema {
+    schemars::schema_for!(Finding)
 }
 
 impl Finding {

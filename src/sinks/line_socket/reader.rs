@@ -61,8 +61,12 @@ impl Reader {
     }
 
     /// Gone, or not keeping up.
-    pub(super) fn is_lost(&self) -> bool {
-        self.is_lost || self.patience_ends().is_some_and(|end| end <= Instant::now())
+    pub(super) fn is_lost(&mut self) -> bool {
+        if !self.is_lost && self.patience_ends().is_some_and(|end| end <= Instant::now()) {
+            debug!("a reader does not keep up: it has taken nothing for {PATIENCE:?}");
+            self.is_lost = true;
+        }
+        self.is_lost
     }
 
     pub(super) fn poll(&self) -> PollFd<'_> {
