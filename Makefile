@@ -28,6 +28,7 @@ BY_SUDO := $(if $(filter-out root,$(BUILDER)),--config 'target."cfg(unix)".runne
 
 # Not in a home: the users that the tests make must be able to read it.
 AGENTS_DIR ?= /var/cache/ebpf-ai-monitor/agents
+ZELLIJ_DIR ?= /var/cache/ebpf-ai-monitor/zellij
 
 # Kernels and root file systems of emulated machines.
 KERNELS_DIR ?= /var/cache/ebpf-ai-monitor/kernels
@@ -54,6 +55,8 @@ TO_TEST += sway:sway swaync:sway-notification-center foot:foot xterm:xterm kitty
 TO_TEST += alacritty:alacritty Xwayland:xwayland grim:grim wtype:wtype
 TO_TEST += dbus-daemon:dbus-daemon dbus-monitor:dbus-bin dbus-send:dbus-bin
 TO_TEST += mako:mako-notifier dunst:dunst screen:screen gnome-terminal:gnome-terminal
+# zellij is built: tests/zellij/install.sh.
+TO_TEST += make:make perl:perl
 TO_TEST += waybar:waybar jq:jq fish:fish zsh:zsh man:man-db
 # libelf and zlib as part of the program.
 TO_LINK := autoconf:autoconf automake:automake autopoint:autopoint gettext:gettext
@@ -173,14 +176,16 @@ run demo: build
 
 test: ## Run every test, those with the real agents too
 test: setup-tests
-	@$(AS_ROOT) install -d -o $(BUILDER) "$(AGENTS_DIR)"
+	@$(AS_ROOT) install -d -o $(BUILDER) "$(AGENTS_DIR)" "$(ZELLIJ_DIR)"
 	$(IN_BUILD) tests/agents/install.sh "$(AGENTS_DIR)"
+	$(IN_BUILD) tests/zellij/install.sh "$(ZELLIJ_DIR)"
+	where=(AGENTS_DIR="$(AGENTS_DIR)" ZELLIJ_DIR="$(ZELLIJ_DIR)")
 	if [[ $(BUILDER) == root ]]; then
-		AGENTS_DIR="$(AGENTS_DIR)" $(CARGO) test --workspace
+		env "$${where[@]}" $(CARGO) test --workspace
 	else
 		$(CARGO) test -p ebpf-ai-monitor-core -p ebpf-ai-monitor-agents
 		$(CARGO) test --lib --bins --examples
-		$(IN_BUILD) AGENTS_DIR="$(AGENTS_DIR)" $${CI:+CI=$$CI} cargo $(BY_SUDO) test --test '*'
+		$(IN_BUILD) "$${where[@]}" $${CI:+CI=$$CI} cargo $(BY_SUDO) test --test '*'
 	fi
 
 test-kernels: ## Run the kernel's tests on other kernels, in emulated machines. KERNELS="6.1 6.12"

@@ -182,7 +182,10 @@ in
         ProtectKernelModules = true;
         ProtectKernelTunables = true;
 
-        RestrictAddressFamilies = [ "AF_UNIX" ];
+        RestrictAddressFamilies = [
+          "AF_UNIX"
+          "AF_NETLINK"
+        ];
         IPAddressDeny = "any";
         LockPersonality = true;
         MemoryDenyWriteExecute = true;

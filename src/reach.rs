@@ -184,6 +184,10 @@ fn go_to(row: &RowLine, desktop: &RuntimeDir, uid: u32) -> anyhow::Result<Arriva
                 step.socket,
                 step.session
             ),
+            // Only zellij tells sessions and no panes.
+            Some(step) if !step.session.is_empty() => {
+                bail!("it is detached; come to it by: zellij attach '{}'", step.session)
+            }
             _ => bail!("it is in no window that is known"),
         },
     }

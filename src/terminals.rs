@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::{self, Metadata};
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
@@ -63,16 +63,17 @@ pub(crate) fn owner_of(tty: &str, near: Pid) -> Option<Owner> {
     })
 }
 
+/// The inodes of the sockets that a process has open.
+pub(crate) fn sockets(pid: Pid) -> BTreeSet<u32> {
+    let files = open_files(pid).unwrap_or_default();
+    files.iter().filter_map(|(_, target)| socket(target)?.parse().ok()).collect()
+}
+
 /// The path of the socket on which a process takes connections.
 pub(crate) fn listening_socket(pid: Pid) -> Option<PathBuf> {
     let files = open_files(pid)?;
-    let inodes: BTreeSet<&[u8]> = files
-        .iter()
-        .filter_map(|(_, target)| {
-            let target = target.as_os_str().as_bytes();
-            target.strip_prefix(b"socket:[")?.strip_suffix(b"]")
-        })
-        .collect();
+    let inodes: BTreeSet<&[u8]> =
+        files.iter().filter_map(|(_, target)| socket(target)).map(str::as_bytes).collect();
     let sockets = fs::read(format!("/proc/{}/net/unix", pid.0)).ok()?;
     let path = sockets.split(|&byte| byte == b'\n').find_map(|line| {
         let (flags, inode, path) = parse_socket(line)?;
@@ -101,6 +102,11 @@ fn open_files(pid: Pid) -> Option<Vec<(OsString, PathBuf)>> {
     let entries = fs::read_dir(format!("/proc/{}/fd", pid.0)).ok()?;
     let target = |entry: fs::DirEntry| Some((entry.file_name(), fs::read_link(entry.path()).ok()?));
     Some(entries.flatten().filter_map(target).collect())
+}
+
+/// The inode, where it is a socket's.
+fn socket(target: &Path) -> Option<&str> {
+    target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')
 }
 
 /// A master of our own devpts: those of containers have numbers of their own.

@@ -17,6 +17,7 @@ use support::desktop::Desktop;
 use support::pty::example;
 use support::scene::{BOUND, Scene, pid_of};
 use support::user::TestUser;
+use support::zellij::zellij;
 use support::{report, take_turn, wait_until};
 
 /// All of them start within this.
@@ -44,7 +45,8 @@ use Says::{Exact, Nowhere, OneOf, Unseen};
 
 struct Case {
     name: &'static str,
-    /// Run by a shell; `{agent}` is the agent, `{run}` the runtime directory.
+    /// Run by a shell; `{agent}` is the agent, `{zellij}` one with the agent in it,
+    /// `{run}` the runtime directory.
     start: &'static str,
     /// The names that the windows were given in which it is shown.
     windows: &'static [&'static str],
@@ -68,7 +70,7 @@ const SERVER: &str = "foot --server={run}/foot.sock & \
     until test -S {run}/foot.sock; do sleep 0.02; done";
 
 #[rustfmt::skip]
-const CASES: [Case; 28] = [
+const CASES: [Case; 30] = [
     case("direct", "foot -a T-direct sh -c '{agent}; true' &", &["T-direct"], Exact, Exact),
     case("script-wrapper", "foot -a T-script sh -c 'script -qc \"{agent}\" /dev/null; true' &",
         &["T-script"], Exact, Exact),
@@ -105,6 +107,8 @@ const CASES: [Case; 28] = [
         foot -a T-socket tmux -S ~/my.sock attach &", &["T-socket"], Exact, Exact),
     case("screen", "foot -a T-screen screen -S shop {agent} &", &["T-screen"], Exact, Exact),
     case("screen-detached", "screen -dmS away {agent}", &[], Nowhere, Nowhere),
+    case("zellij", "foot -a T-zellij {zellij} -s shop &", &["T-zellij"], Exact, Exact),
+    case("zellij-detached", "{zellij} attach --create-background away", &[], Nowhere, Nowhere),
     case("moved-workspace", "foot -a T-moved sh -c '{agent}; true' &", &["T-moved"], Exact, Exact),
     case("scratchpad", "foot -a T-scratch sh -c '{agent}; true' &", &["T-scratch"], Exact, Exact),
     case("floating", "foot -a T-float sh -c '{agent}; true' &", &["T-float"], Exact, Exact),
@@ -218,7 +222,11 @@ fn mark(number: u64) -> String {
 fn begin(scene: &Scene<'_>, case: &Case, number: u64) -> Result<()> {
     let agent = example(scene.user, "scripted_agent")?;
     let words = format!("{} --explicit --turns=1 --work=1000 {}", agent.display(), mark(number));
-    run(scene, &case.start.replace("{agent}", &words)).context(case.name)
+    let mut script = case.start.replace("{agent}", &words);
+    if script.contains("{zellij}") {
+        script = script.replace("{zellij}", &zellij(scene.user, &words)?);
+    }
+    run(scene, &script).context(case.name)
 }
 
 /// Waits for its windows and its agent.

@@ -1,5 +1,6 @@
 //! Sessions in multiplexers and wrappers: where they are shown, by whom they
-//! are seen, and the way to them. Real tmux and screen; needs root and BTF.
+//! are seen, and the way to them. Real tmux, screen and zellij; needs root and BTF,
+//! and the last: `tests/zellij/install.sh DIR`, then `ZELLIJ_DIR=DIR`.
 
 mod support;
 
@@ -16,6 +17,7 @@ use support::monitor::Monitor;
 use support::mux::Mux;
 use support::pty::{OnPty, copy_for};
 use support::user::TestUser;
+use support::zellij::zellij;
 use support::{boot_time_ns, report, take_turn, wait_until};
 
 const THRESHOLD: Duration = Duration::from_millis(1000);
@@ -504,6 +506,49 @@ fn screen_is_seen_where_its_clients_are() -> Result<()> {
     ensure!(screen(&["-S", "shop", "-X", "detach"]).status()?.success(), "no detach");
     watch.wait_for_steps(&tty, &[step("", "", None)])?;
     let _ = screen(&["-S", "shop", "-X", "quit"]).stdout(Stdio::null()).status();
+    Ok(())
+}
+
+#[test]
+fn zellij_is_seen_where_its_clients_are() -> Result<()> {
+    skip_unless_root!();
+    let _turn = take_turn();
+    let user = TestUser::create()?;
+    let mux = Mux::new(&user, "socket")?;
+    let zellij = zellij(&user, &mux.agent())?;
+    let mut watch = watch(&user)?;
+    // Two terminals, so that no window comes or goes with a client.
+    for name in ["one", "two"] {
+        mux.run(&["new-session", "-d", "-s", name, "-x", "80", "-y", "24", "exec sh"])?;
+    }
+    let (one, two) = (mux.tty("one")?, mux.tty("two")?);
+    let clients = [mux.attach("one")?, mux.attach("two")?];
+    let types = |session: &str, line: &str| mux.run(&["send-keys", "-t", session, line, "Enter"]);
+    types("one", &format!("{zellij} -s shop"))?;
+    let first = [step("one", "%0", Some(clients[0].tty())), step("shop", "", Some(&one))];
+    let row = watch.boards.wait("the session", BOUND, |row| {
+        row["agent"] == "scripted_agent" && steps_of(row) == first
+    });
+    let row = row.with_context(|| watch.hops().join("\n"))?;
+    let tty = row["tty"].as_str().context("no terminal")?.to_owned();
+    watch.wait_for_hop("sight: Current")?;
+
+    let leaves = |session| mux.run(&["send-keys", "-t", session, "C-o", "d"]);
+    types("two", &format!("{zellij} attach shop"))?;
+    watch.wait_for_hop(&format!("tty: \"{two}\""))?;
+    leaves("one")?;
+    let second = [step("two", "%1", Some(clients[1].tty())), step("shop", "", Some(&two))];
+    watch.wait_for_steps(&tty, &second)?;
+    // Another terminal in it, on which no agent is: which one is on top is unknown.
+    types("one", &format!("{zellij} --session shop action new-pane"))?;
+    watch.wait_for_hop("sight: Behind")?;
+
+    leaves("two")?;
+    watch.wait_for_steps(&tty, &[step("shop", "", None)])?;
+    let away = focus(&user, &[&tty])?;
+    assert_eq!(away.status.code(), Some(1));
+    let complaint = String::from_utf8_lossy(&away.stderr);
+    assert!(complaint.contains("detached") && complaint.contains("attach 'shop'"), "{complaint}");
     Ok(())
 }
 

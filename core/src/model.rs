@@ -715,7 +715,9 @@ impl Process {
 
     fn project(&self, order: &[ProjectSource]) -> String {
         let session = || {
-            let names = self.located.steps.iter().map(|step| &step.session);
+            // zellij, which tells no panes, makes names of its own up.
+            let steps = self.located.steps.iter().filter(|step| !step.pane.is_empty());
+            let names = steps.map(|step| &step.session);
             names.rev().find(|name| !name.is_empty() && !name.bytes().all(|it| it.is_ascii_digit()))
         };
         let named = order.iter().find_map(|source| match source {

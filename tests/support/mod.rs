@@ -20,6 +20,7 @@ pub mod screen;
 pub mod tmux;
 pub mod user;
 pub mod vm;
+pub mod zellij;
 
 use std::{
     io::Write,

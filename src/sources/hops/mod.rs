@@ -4,7 +4,9 @@
 
 mod others;
 mod panes;
+mod peers;
 mod tmux;
+mod zellij;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
@@ -19,7 +21,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
 use tracing::{debug, warn};
 
-use self::others::Signs;
+use self::others::{Other, Signs};
 use self::tmux::Server;
 use super::{Dated, boot_time};
 use crate::health::Reporter;
@@ -29,6 +31,10 @@ use crate::tmux::{self as tmux_client, SERVER};
 
 /// screen sets its socket's mode and opens a client's terminal in no known order.
 const SETTLES: Duration = Duration::from_millis(50);
+
+/// Nothing tells when a client of zellij comes or goes: its server's sockets are
+/// looked at, and more only where they have changed.
+const ZELLIJ_PACE: Duration = Duration::from_secs(1);
 
 /// What a tmux server says that it is: `tmux 3.3a`.
 pub(crate) fn tmux_version(server: Pid) -> anyhow::Result<String> {
@@ -64,6 +70,7 @@ impl Hops {
             holders: BTreeMap::new(),
             signs: None,
             look_at: None,
+            look_at_zellij: None,
         };
         thread::Builder::new().name("hops".into()).spawn(move || {
             if let Err(error) = watch.run() {
@@ -105,6 +112,8 @@ struct Watch {
     signs: Option<Signs>,
     /// When to look at those again that cannot be asked.
     look_at: Option<Instant>,
+    /// When to look at the sockets of zellij's servers, while there are any.
+    look_at_zellij: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -118,8 +127,8 @@ struct Holder {
 #[derive(Debug)]
 enum Kind {
     Tmux(Box<Server>),
-    /// It cannot be asked; what it showed when it was looked at, if anything.
-    Other(Option<Hop>),
+    /// It cannot be asked.
+    Other(Other),
 }
 
 impl Holder {
@@ -133,7 +142,7 @@ impl Holder {
     fn shows(&self) -> Option<Hop> {
         match &self.kind {
             Kind::Tmux(server) => Some(server.hop()).filter(|hop| !hop.panes.is_empty()),
-            Kind::Other(hop) => hop.clone(),
+            Kind::Other(other) => other.shows.clone(),
         }
     }
 }
@@ -148,9 +157,11 @@ impl Watch {
             if self.signs.as_ref().is_some_and(Signs::take) {
                 self.look_at.get_or_insert(Instant::now() + SETTLES);
             }
-            if self.look_at.is_some_and(|due| due <= Instant::now()) {
-                self.look_at = None;
+            let zellij = take_due(&mut self.look_at_zellij);
+            if take_due(&mut self.look_at) || zellij && self.has_zellij_changed() {
                 self.look_at_others();
+            } else if zellij {
+                self.plan_for_zellij();
             }
             for holder in self.holders.values_mut() {
                 if let Kind::Tmux(server) = &mut holder.kind {
@@ -168,7 +179,11 @@ impl Watch {
             sources.map(|source| PollFd::from_borrowed_fd(source, PollFlags::IN)).collect();
         awaited.push(PollFd::new(&self.wakes, PollFlags::IN));
         awaited.extend(self.signs.iter().map(|it| PollFd::new(it.descriptor(), PollFlags::IN)));
-        let due = servers().filter_map(Server::deadline).chain(self.look_at).min();
+        let due = servers()
+            .filter_map(Server::deadline)
+            .chain(self.look_at)
+            .chain(self.look_at_zellij)
+            .min();
         let patience = due.map(|due| due.saturating_duration_since(Instant::now()));
         let patience = patience.map(Timespec::try_from).transpose()?;
         match poll(&mut awaited, patience.as_ref()) {
@@ -220,7 +235,8 @@ impl Watch {
             let started = Tick::of(owner.process.started_at);
             let holder = self.holders.entry(pid).or_insert_with(|| {
                 let server = (owner.comm == SERVER).then(|| Server::find(pid)).flatten();
-                let kind = server.map_or(Kind::Other(None), |it| Kind::Tmux(Box::new(it)));
+                let kind = server
+                    .map_or_else(|| Kind::Other(Other::default()), |it| Kind::Tmux(Box::new(it)));
                 Holder { started, terminals: BTreeSet::new(), kind, told: None }
             });
             if let Kind::Tmux(server) = &mut holder.kind {
@@ -245,12 +261,13 @@ impl Watch {
     fn look_at_others(&mut self) {
         let mut may_change = Vec::new();
         for (pid, holder) in &mut self.holders {
-            let Kind::Other(hop) = &mut holder.kind else { continue };
-            *hop = others::look_at(*pid, holder.started, &holder.terminals);
-            if hop.is_some() {
+            let Kind::Other(other) = &mut holder.kind else { continue };
+            *other = Other::look_at(*pid, holder.started, &holder.terminals);
+            if other.shows.is_some() {
                 may_change.push(*pid);
             }
         }
+        self.plan_for_zellij();
         if may_change.is_empty() {
             self.signs = None;
             return;
@@ -264,6 +281,22 @@ impl Watch {
         if let Some(signs) = &self.signs {
             may_change.iter().for_each(|pid| signs.add(*pid));
         }
+    }
+
+    fn others(&self) -> impl Iterator<Item = (&Pid, &Other)> {
+        self.holders.iter().filter_map(|(pid, holder)| match &holder.kind {
+            Kind::Tmux(_) => None,
+            Kind::Other(other) => Some((pid, other)),
+        })
+    }
+
+    fn has_zellij_changed(&self) -> bool {
+        self.others().any(|(pid, other)| other.has_changed(*pid))
+    }
+
+    fn plan_for_zellij(&mut self) {
+        let some = self.others().any(|(_, other)| other.is_zellij());
+        self.look_at_zellij = some.then(|| Instant::now() + ZELLIJ_PACE);
     }
 
     fn tell(&mut self) -> anyhow::Result<()> {
@@ -285,4 +318,8 @@ impl Watch {
         let dated = Dated { at: boot_time(), fact: Fact::Hopped(hop) };
         inbox.send(dated).ok().context("nobody listens")
     }
+}
+
+fn take_due(due: &mut Option<Instant>) -> bool {
+    due.take_if(|due| *due <= Instant::now()).is_some()
 }

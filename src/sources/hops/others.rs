@@ -1,5 +1,6 @@
-//! Holders that nobody can ask what they show: `screen`, and programs like
-//! `script` and `sudo` that run inside the terminal on which they show another.
+//! Holders that nobody can ask what they show: `screen`, `zellij`, and programs
+//! like `script` and `sudo` that run inside the terminal on which they show
+//! another.
 //! What they have open tells where, and not always what is on top.
 
 use std::collections::BTreeSet;
@@ -14,18 +15,56 @@ use rustix::fs::{Mode, OFlags, open};
 use rustix::termios::{LocalModes, tcgetattr};
 use tracing::debug;
 
-use crate::proc::{self, Tick};
+use super::zellij;
+use crate::proc::{self, Stat, Tick};
 use crate::terminals;
 
 /// The kernel's name of screen's server.
 const SCREEN: &str = "screen";
 
-/// What this process shows elsewhere; `None` if it does nothing of the kind,
-/// as a terminal emulator.
-pub(super) fn look_at(pid: Pid, started: Tick, inner: &BTreeSet<String>) -> Option<Hop> {
-    let stat = proc::stat(pid).filter(|stat| stat.started == started)?;
+/// A holder as it was when it was looked at.
+#[derive(Debug, Default)]
+pub(super) struct Other {
+    /// Nothing, as terminal emulators do.
+    pub(super) shows: Option<Hop>,
+    /// Those of a server of zellij's: they change when its clients do.
+    sockets: Option<BTreeSet<u32>>,
+}
+
+impl Other {
+    pub(super) fn look_at(pid: Pid, started: Tick, inner: &BTreeSet<String>) -> Self {
+        let Some(stat) = proc::stat(pid).filter(|stat| stat.started == started) else {
+            return Self::default();
+        };
+        let session = (stat.comm == zellij::NAME).then(|| zellij::session(pid)).flatten();
+        let sockets = session.is_some().then(|| terminals::sockets(pid));
+        let server = session.zip(sockets.as_ref());
+        Self { shows: shown_by(pid, &stat, server, inner), sockets }
+    }
+
+    pub(super) fn is_zellij(&self) -> bool {
+        self.sockets.is_some()
+    }
+
+    /// Whether clients may have come or gone since it was looked at.
+    pub(super) fn has_changed(&self, pid: Pid) -> bool {
+        self.sockets.as_ref().is_some_and(|known| *known != terminals::sockets(pid))
+    }
+}
+
+/// `server` is the session of a zellij server and its sockets.
+fn shown_by(
+    pid: Pid,
+    stat: &Stat,
+    server: Option<(String, &BTreeSet<u32>)>,
+    inner: &BTreeSet<String>,
+) -> Option<Hop> {
     let held = terminals::held_by(pid);
-    let (kind, outer) = if stat.comm == SCREEN {
+    let mut session = String::new();
+    let (kind, outer) = if let Some((name, sockets)) = server {
+        session = name;
+        (HopKind::Multiplexer, zellij::clients(pid, sockets).into_iter().collect())
+    } else if stat.comm == SCREEN {
         // It opens the terminals of its clients itself.
         let held = held.as_ref()?;
         (HopKind::Multiplexer, held.slaves.difference(&held.masters).copied().collect())
@@ -49,8 +88,12 @@ pub(super) fn look_at(pid: Pid, started: Tick, inner: &BTreeSet<String>) -> Opti
     if viewers.is_empty() && kind == HopKind::Wrapper {
         return None;
     }
-    let pane =
-        |tty: &String| Pane { tty: tty.clone(), viewers: viewers.clone(), ..Pane::default() };
+    let pane = |tty: &String| Pane {
+        tty: tty.clone(),
+        session: session.clone(),
+        viewers: viewers.clone(),
+        ..Pane::default()
+    };
     let panes = inner.iter().map(pane).collect();
     Some(Hop { holder: pid, kind, address: String::new(), panes })
 }
