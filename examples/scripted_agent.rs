@@ -134,6 +134,11 @@ fn main() -> anyhow::Result<()> {
     if !cli.steps.is_empty() {
         return cli.steps.iter().try_for_each(|step| play(&cli, step, &entered));
     }
+    if cli.explicit {
+        // Real agents take far longer to start, and no monitor hears a word that is
+        // said before it has found the terminal.
+        pause(100);
+    }
     for turn in 0..cli.turns {
         tell(&cli, "working")?;
         note(&cli, "working")?;
