@@ -32,7 +32,7 @@ struct Manner {
     rests: &'static [&'static str],
 }
 
-const MANNERS: [Manner; 5] = [
+const MANNERS: [Manner; 6] = [
     Manner {
         name: "works in silence, reads between",
         options: &["--waits=between"],
@@ -58,10 +58,16 @@ const MANNERS: [Manner; 5] = [
         rests: &["write=\\x0d\\x1b[2K> "],
     },
     Manner {
-        name: "the same, and says its state (OSC 7501)",
+        name: "animates in epoll, says so by OSC 7501",
         options: &["--waits=epoll"],
         works: &["write=\\x1b]7501;state=working:app=bench\\x1b\\", "animate=4000"],
         rests: &["write=\\x0d\\x1b[2K> \\x1b]7501;state=idle:app=bench\\x1b\\"],
+    },
+    Manner {
+        name: "animates in epoll, rests for 1.6 s",
+        options: &["--waits=epoll"],
+        works: &["animate=1500", "pause=1600", "animate=900"],
+        rests: &["write=\\x0d\\x1b[2K> "],
     },
 ];
 

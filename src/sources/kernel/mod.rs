@@ -446,8 +446,11 @@ impl Kernel {
 
         let may_use_tty = first.tty.is_some() || at.since(process.started_at) < TAKES_TTY;
         let is_busy = watch.is_quiet && watch.waits.is_none() && may_use_tty;
-        let next =
-            if is_busy { LOOK_AGAIN } else { RESYNC.max(RESYNC_PACE.saturating_mul(agents)) };
+        let next = if is_busy || self.probe.waits_untold(pid) {
+            LOOK_AGAIN
+        } else {
+            RESYNC.max(RESYNC_PACE.saturating_mul(agents))
+        };
         let mut next = at + next;
         // Without the kernel's timer the quiet is found out by looking.
         if !self.probe.has_timer() && !watch.is_quiet {
