@@ -115,8 +115,7 @@ fn the_syscall_probe_sees_the_end_of_a_wait_that_is_older_than_it() -> Result<()
     for (key, phase) in [(&b""[..], "waiting"), (b"\r", "working")] {
         agent.write(key)?;
         let is_so = || monitor.all_changes().is_ok_and(|all| all.iter().any(|it| it.to == phase));
-        wait_until(phase, BEFORE_RESYNC, is_so)
-            .with_context(|| format!("{:#?}", monitor.log()))?;
+        wait_until(phase, BEFORE_RESYNC, is_so).with_context(|| format!("{:#?}", monitor.log()))?;
     }
     Ok(())
 }
