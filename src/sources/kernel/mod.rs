@@ -55,7 +55,7 @@ const RESYNC: Duration = Duration::from_secs(10);
 const RESYNC_PACE: Duration = Duration::from_millis(50);
 /// Many sessions make many events: taken together, so often at most, they cost
 /// less. What comes alone does not wait.
-const BREATH: Duration = Duration::from_millis(2);
+const BREATH: Duration = Duration::from_millis(3);
 /// To find who holds the terminals is to look at all files of the machine: it
 /// may take one part in so many of the time.
 const OWNERS_SHARE: u32 = 10;
