@@ -59,7 +59,7 @@ pub(crate) fn run() -> Result<()> {
 }
 
 pub(crate) fn measure(_user: &TestUser, _folder: &Path) -> Result<String> {
-    let mut page = String::from("## Instructions\n\n");
+    let mut page = String::from("# Instructions\n\n");
     let folder = std::env::var_os("KERNELS_DIR").map(PathBuf::from).unwrap_or_default();
     let (tree, kernel) = (folder.join("root-amd64.cpio"), folder.join(KERNEL).join("vmlinuz"));
     if !tree.exists() || !kernel.exists() {

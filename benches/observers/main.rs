@@ -1,7 +1,7 @@
 //! Observers of agents side by side: what each costs those whom it does not
 //! watch, those whom it does, and itself; how late it is, and how right. `make
-//! bench`; needs root, tmux and bpftrace. Writes tables and plots to `BENCH_DIR`
-//! and asserts nothing: the numbers are for people.
+//! bench`; needs root, tmux and bpftrace. Writes a page and a plot for each part
+//! to `BENCH_DIR` and asserts nothing: the numbers are for people.
 #![allow(clippy::print_stdout, reason = "it is a command")]
 
 mod count;
@@ -16,7 +16,6 @@ mod unwatched;
 #[path = "../../tests/support/mod.rs"]
 mod support;
 
-use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -52,17 +51,6 @@ fn main() -> Result<()> {
     let folder = std::env::var_os("BENCH_DIR").map_or("target/bench".into(), PathBuf::from);
     fs::create_dir_all(&folder)?;
     let user = TestUser::create()?;
-    let load = fs::read_to_string("/proc/loadavg")?;
-    let mut page = String::new();
-    writeln!(page, "# The last run of `make bench`\n")?;
-    writeln!(
-        page,
-        "Linux {}, {} cores, load before {}. Written by the benchmark itself; \
-         [what it means](../benchmarks.md).",
-        rustix::system::uname().release().to_string_lossy(),
-        std::thread::available_parallelism()?,
-        load.split(' ').next().unwrap_or_default(),
-    )?;
     let parts: [(&str, Part); 4] = [
         ("turns", turns::measure),
         ("own", own::measure),
@@ -73,12 +61,24 @@ fn main() -> Result<()> {
     let wanted = std::env::var("PARTS").unwrap_or_default();
     for (name, measure) in parts {
         if wanted.is_empty() || wanted.split(' ').any(|word| word == name) {
-            let part = measure(&user, &folder)?;
-            println!("{part}");
-            write!(page, "\n{part}")?;
+            let foot = circumstances()?;
+            let page = measure(&user, &folder)?;
+            println!("{page}\n{foot}");
+            fs::write(folder.join(name).with_extension("md"), format!("{page}\n{foot}"))?;
         }
     }
-    fs::write(folder.join("results.md"), page)?;
     println!("written to {}", folder.display());
     Ok(())
+}
+
+/// Where and when it was measured.
+fn circumstances() -> Result<String> {
+    let load = fs::read_to_string("/proc/loadavg")?;
+    Ok(format!(
+        "Written by `make bench` on Linux {}, {} cores, load before {}; \
+         [what it means](../benchmarks.md).\n",
+        rustix::system::uname().release().to_string_lossy(),
+        std::thread::available_parallelism()?,
+        load.split(' ').next().unwrap_or_default(),
+    ))
 }

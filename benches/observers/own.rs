@@ -33,7 +33,7 @@ pub(crate) fn measure(user: &TestUser, folder: &Path) -> Result<String> {
     for count in COUNTS {
         costs.push(measure_with(user, count, &kinds)?);
     }
-    let mut page = String::from("## What observers take for themselves\n\n");
+    let mut page = String::from("# What observers take for themselves\n\n");
     writeln!(
         page,
         "CPU of one core and resident memory, over {} s each, with so many agents that draw ten \

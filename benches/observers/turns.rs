@@ -158,7 +158,7 @@ fn score(truths: &[(u64, &str)], said: &[Said], tty: &str) -> Result<Score> {
 }
 
 fn page(results: &[Vec<Score>], folder: &Path) -> Result<String> {
-    let mut page = String::from("## How right, and how late\n\n");
+    let mut page = String::from("# How right, and how late\n\n");
     writeln!(
         page,
         "{TURNS} turns of {} s of each agent, all observers at once. Of each: turns seen to work, \
