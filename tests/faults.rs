@@ -368,7 +368,7 @@ fn a_fork_storm_beside_it_costs_the_daemon_nothing() -> Result<()> {
 
 #[test]
 fn a_session_that_writes_all_it_can_works_and_then_waits() -> Result<()> {
-    const MEBIBYTES: u32 = 3000;
+    const MEBIBYTES: u32 = 1000;
     skip_unless_root!();
     let _turn = take_turn();
     let ward = Ward::open(binary())?;

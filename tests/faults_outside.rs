@@ -18,7 +18,7 @@ use serde_json::Value;
 use support::cost::Holds;
 use support::fake_sway;
 use support::pty::{copy_for, copy_program, example};
-use support::scene::Scene;
+use support::scene::{Scene, pid_of};
 use support::user::TestUser;
 use support::ward::{BOUND, Ward, has};
 use support::{report, take_turn, wait_until};
@@ -166,14 +166,15 @@ fn a_disk_that_does_not_answer_holds_up_badges_and_nothing_else() -> Result<()> 
     let changing = scene.desktop.open("foot", &words)?;
     let badge = badges.join(format!("{}.json", changing.id));
     wait_until("a badge", BOUND, || state_of(&badge).is_some())?;
+    let row = scene.boards.wait("its row", BOUND, |row| row["phase"] == "working")?;
+    let pid = pid_of(&row).context("it has a pid")?;
 
     disk.freeze()?;
     let said = wait_for_health(&user, "degraded")?;
     ensure!(said["troubles"][0]["part"] == "badges", "{said:#}");
-    let (window, agent) = scene.open("foot", &[])?;
+    let (window, _) = scene.open("foot", &[])?;
     for phase in ["working", "waiting", "working"] {
-        let is_other = |row: &Value| row["pid"] != agent && row["phase"] == phase;
-        scene.boards.wait(phase, BOUND, is_other)?;
+        scene.wait(pid, phase, |row| row["phase"] == phase)?;
     }
     let (_, took) = ask(&user, &["list", "--json"])?;
     report(&format!("beside a disk that does not answer: list took {took:?}"));
