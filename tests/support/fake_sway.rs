@@ -55,7 +55,8 @@ fn answer(mut stream: UnixStream, tree: &str) -> std::io::Result<()> {
     }
 }
 
-fn tree(windows: &[(u64, u32)]) -> Value {
+/// As `get_tree` gives it.
+pub fn tree(windows: &[(u64, u32)]) -> Value {
     let workspaces = windows.chunks(ON_ONE_WORKSPACE).zip(100_000_u64..).map(|(windows, id)| {
         let windows = windows.iter().map(|(id, pid)| node(*id, "con", Some(*pid), Vec::new()));
         node(id, "workspace", None, windows.collect())
