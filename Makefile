@@ -66,7 +66,7 @@ TO_EMULATE := qemu-system-x86_64:qemu-system-x86 qemu-system-aarch64:qemu-system
 TO_EMULATE += aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu mmdebstrap:mmdebstrap cpio:cpio
 TO_CHECK_NIX := nix-instantiate:nix-bin systemd-analyze:systemd jq:jq
 
-.PHONY: help setup setup-tests setup-static setup-packages setup-nix setup-kernels build run demo \
+.PHONY: help setup setup-tests setup-static setup-packages setup-bench setup-nix setup-kernels build run demo \
 	test test-kernels test-host check check-nix audit score fuzz bench scale soak pictures dist install uninstall \
 	deb rpm static clean
 
@@ -83,6 +83,8 @@ setup-static: NEEDED := $(TO_LINK)
 setup-static: setup
 setup-packages: NEEDED := $(TO_PACK)
 setup-packages: setup
+setup-bench: NEEDED := bpftrace:bpftrace tmux:tmux cc:gcc useradd:passwd
+setup-bench: setup
 setup-nix: NEEDED := $(TO_CHECK_NIX)
 setup-nix: setup
 
@@ -91,7 +93,7 @@ setup-kernels: NEEDED := $(TO_EMULATE)
 setup-kernels: setup
 
 # Quick where all is there: nothing is asked of the network.
-setup setup-tests setup-static setup-packages setup-nix setup-kernels:
+setup setup-tests setup-static setup-packages setup-bench setup-nix setup-kernels:
 	@missing=() packages=()
 	for pair in $(NEEDED); do
 		command -v "$${pair%%:*}" >/dev/null && continue
@@ -244,10 +246,15 @@ fuzz: setup
 			-max_total_time=$(or $(FUZZ_SECONDS),600) -timeout=10
 	done
 
-bench: ## Measure what the monitor costs other programs and itself, and many sessions
-bench: setup
+bench: ## Measure observers side by side: cost, delay, errors. PARTS="turns own unwatched instructions sessions"
+bench: setup-bench setup-kernels
 	@$(CARGO) build --release --example scripted_agent
-	$(CARGO) $(BY_SUDO) bench --bench unwatched --bench sessions
+	$(AS_ROOT) tests/kernels/fetch.sh "$(KERNELS_DIR)"
+	$(IN_BUILD) BENCH_DIR="$(CURDIR)/docs/benchmarks" PARTS="$(PARTS)" KERNELS_DIR="$(KERNELS_DIR)" \
+		cargo $(BY_SUDO) bench --bench observers
+	if [[ -z "$(PARTS)" || " $(PARTS) " == *" sessions "* ]]; then
+		$(CARGO) $(BY_SUDO) bench --bench sessions
+	fi
 
 scale: ## Measure a thousand sessions, and twenty. SESSIONS=200 measures so many
 scale: setup

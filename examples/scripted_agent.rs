@@ -12,7 +12,8 @@ use std::thread::{self, sleep};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use clap::Parser;
+use clap::{Parser, ValueEnum};
+use rustix::event::epoll;
 use rustix::process::{ioctl_tiocsctty, setsid};
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 use rustix::time::{ClockId, clock_gettime};
@@ -49,9 +50,22 @@ struct Cli {
     /// Become the leader of a session on this terminal first
     #[arg(long)]
     take_terminal: bool,
+    /// How it waits for keys
+    #[arg(long, value_enum, default_value_t = Waits::Read)]
+    waits: Waits,
     /// Play these, in this order, instead of turns
     #[arg(value_name = "STEP")]
     steps: Vec<Step>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Waits {
+    /// A thread of its own always reads.
+    Read,
+    /// The same, but it sleeps in epoll and reads what has come, as real agents do.
+    Epoll,
+    /// Nobody reads while it works, as shells do it. Only with steps.
+    Between,
 }
 
 /// Times are milliseconds. In texts `\xHH` stands for a byte.
@@ -124,15 +138,21 @@ fn main() -> anyhow::Result<()> {
     mode.make_raw();
     tcsetattr(stdin(), OptionalActions::Now, &mode)?;
     let (enter, entered) = channel();
-    let echo = cli.echo;
-    // As real agents do: somebody always waits for keys.
-    thread::spawn(move || hear_keys(echo, &enter));
+    let (echo, waits) = (cli.echo, cli.waits);
+    if waits != Waits::Between {
+        thread::spawn(move || hear_keys(echo, waits, &enter));
+    }
     if cli.echo {
         let mut sizes = Signals::new([SIGWINCH])?;
         thread::spawn(move || sizes.forever().try_for_each(|_| draw_screen()));
     }
     if !cli.steps.is_empty() {
         return cli.steps.iter().try_for_each(|step| play(&cli, step, &entered));
+    }
+    if cli.explicit {
+        // Real agents take far longer to start, and no monitor hears a word that is
+        // said before it has found the terminal.
+        pause(100);
     }
     for turn in 0..cli.turns {
         tell(&cli, "working")?;
@@ -147,9 +167,9 @@ fn main() -> anyhow::Result<()> {
 }
 
 /// Until Ctrl-C or `q`.
-fn hear_keys(echo: bool, enter: &Sender<()>) {
+fn hear_keys(echo: bool, waits: Waits, enter: &Sender<()>) {
     let mut bytes = [0; 256];
-    while let Ok(count @ 1..) = stdin().read(&mut bytes) {
+    while let Ok(count @ 1..) = next_keys(waits, &mut bytes) {
         match bytes[..count] {
             [3 | b'q'] => std::process::exit(0),
             [b'\r'] => drop(enter.send(())),
@@ -161,9 +181,25 @@ fn hear_keys(echo: bool, enter: &Sender<()>) {
     }
 }
 
+fn next_keys(waits: Waits, bytes: &mut [u8]) -> anyhow::Result<usize> {
+    if waits == Waits::Epoll {
+        let set = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        epoll::add(&set, stdin(), epoll::EventData::new_u64(0), epoll::EventFlags::IN)?;
+        let mut events = Vec::with_capacity(1);
+        epoll::wait(&set, rustix::buffer::spare_capacity(&mut events), None)?;
+    }
+    Ok(stdin().read(bytes)?)
+}
+
 fn play(cli: &Cli, step: &Step, entered: &Receiver<()>) -> anyhow::Result<()> {
     match step {
         Step::Is(state) => note(cli, state)?,
+        Step::Enter if cli.waits == Waits::Between => {
+            let mut key = [0];
+            while key != *b"\r" {
+                stdin().read_exact(&mut key)?;
+            }
+        }
         Step::Enter => entered.recv()?,
         Step::Animate(time) => animate(cli, *time, " Working")?,
         Step::Pause(time) => pause(*time),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use support::report;
-use support::vm::{Arch, Machine, Root};
+use support::vm::{Arch, Machine, Processors, Root};
 use tempfile::TempDir;
 
 /// One takes a minute where nothing else runs.
@@ -66,6 +66,7 @@ fn the_package_serves_a_host_through_restart_and_crash() -> Result<()> {
     root.pack(&archive)?;
     let machine = Machine {
         arch: Arch::X86,
+        processors: Processors::Two,
         kernel: &kernels.join("6.1/vmlinuz"),
         root: &[&kernels.join("root-host.cpio"), &archive],
         append: "rdinit=/sbin/init systemd.wants=check.service systemd.getty_auto=no \

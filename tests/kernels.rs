@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use support::report;
 use support::vm::built::Built;
-use support::vm::{Arch, Machine, Outcome, Root};
+use support::vm::{Arch, Machine, Outcome, Processors, Root};
 use tempfile::TempDir;
 
 /// For one machine. One takes two minutes where nothing else runs.
@@ -206,6 +206,7 @@ impl Case {
         archives.push(&archive);
         let machine = Machine {
             arch: self.arch,
+            processors: Processors::Two,
             kernel,
             root: &archives,
             append: self.append,

@@ -69,13 +69,13 @@ fn a_wait_is_one_notification_that_leads_to_the_window() -> Result<()> {
     ear.wait("Notify", 1)?;
     let mut row = go_by_the_notification(&mut scene, &ear, agent)?;
     ensure!(row["attention_since_ns"].is_null(), "{row}");
-    ensure!(scene.desktop.focused()? == Some(window.id), "its window has the focus");
+    scene.desktop.wait_for_focus(window.id)?;
     ensure!(ear.moments("Notify").len() == 1, "{:?}", ear.all());
     for calls in 2..=5 {
         let (window, agent) = ask_from_behind(&mut scene)?;
         ear.wait("Notify", calls)?;
         row = go_by_the_notification(&mut scene, &ear, agent)?;
-        ensure!(scene.desktop.focused()? == Some(window.id), "not where {row} is");
+        scene.desktop.wait_for_focus(window.id).with_context(|| format!("not where {row} is"))?;
     }
 
     // Before the person's eyes there is none; the next call tells that it was so.
@@ -108,7 +108,7 @@ fn whoever_wants_to_go_there_is_there_at_once() -> Result<()> {
         })?;
         scene.desktop.run("makoctl", &["invoke"])?;
         scene.wait(agent, "the focus", |row| row["in_focus"] == true)?;
-        ensure!(scene.desktop.focused()? == Some(window.id), "another window has the focus");
+        scene.desktop.wait_for_focus(window.id)?;
         ear.wait("ActionInvoked", calls)?;
         let pressed_ns = ear.moments("ActionInvoked")[calls - 1];
         delays.push(scene.boards.read_at_ns.saturating_sub(pressed_ns) / 1000);
@@ -126,7 +126,7 @@ fn whoever_wants_to_go_there_is_there_at_once() -> Result<()> {
             let output = command.arg(scene.desktop.runtime()).output()?;
             delays.push((boot_time_ns() - asked_ns) / 1000);
             ensure!(output.status.success(), "{output:?}");
-            ensure!(scene.desktop.focused()? == Some(window.id), "another window has the focus");
+            scene.desktop.wait_for_focus(window.id)?;
         }
     }
     report_times("the command `focus`, start to end", &mut delays)?;

@@ -17,6 +17,8 @@ use support::{mount_tracefs, report, take_turn, wait_until};
 
 const THRESHOLD: Duration = Duration::from_millis(1000);
 /// Two turns of the scripted agent take 18 s.
+/// A look that heals what was missed comes after ten seconds.
+const BEFORE_RESYNC: Duration = Duration::from_secs(7);
 const BOUND: Duration = Duration::from_secs(40);
 const TURNS: [&str; 4] = ["--take-terminal", "--turns=2", "--work=4000", "--wait=5000"];
 const PHASES: [&str; 5] = ["working", "waiting", "working", "waiting", "exited"];
@@ -96,6 +98,24 @@ fn the_syscall_probe_finds_who_waits_already() -> Result<()> {
             monitor.all_changes().is_ok_and(|all| all.iter().any(|it| waits(&it.to, &it.tty)))
         })
         .with_context(|| format!("{how}: {:#?}", monitor.log()))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn the_syscall_probe_sees_the_end_of_a_wait_that_is_older_than_it() -> Result<()> {
+    skip_unless_root!();
+    let _turn = take_turn();
+    let user = TestUser::create()?;
+    let mut command = user.command(example(&user, "scripted_agent")?);
+    command.args(["--take-terminal", "--waits=between", "write=> ", "enter", "pause=60000"]);
+    let agent = OnPty::start(&mut command)?;
+    wait_until("the prompt", BOUND, || agent.has_said("> "))?;
+    let monitor = start(with_probe("syscalls"), &user, &["scripted_agent"])?;
+    for (key, phase) in [(&b""[..], "waiting"), (b"\r", "working")] {
+        agent.write(key)?;
+        let is_so = || monitor.all_changes().is_ok_and(|all| all.iter().any(|it| it.to == phase));
+        wait_until(phase, BEFORE_RESYNC, is_so).with_context(|| format!("{:#?}", monitor.log()))?;
     }
     Ok(())
 }

@@ -38,6 +38,10 @@ use crate::sources::{self, Dated, boot_time};
 /// 0.3 ms to 0.1 ms. Costs nothing, since the daemon sleeps nearly always.
 const NICENESS: i32 = -10;
 
+/// A board is work for each who shows it, the more the longer it is: what changes
+/// within so short a time for each row is shown together.
+const SHOWS_A_ROW: Duration = Duration::from_micros(10);
+
 pub(crate) struct Settings {
     pub(crate) user: User,
     /// Of the user's own profiles.
@@ -157,8 +161,11 @@ fn draw(
     teller: Option<&Facts>,
 ) -> anyhow::Result<()> {
     let mut shown = Board::default();
+    let mut show_from = boot_time();
+    let mut has_changed = false;
     loop {
-        let patience = model.next_deadline().map(|deadline| deadline.since(boot_time()));
+        let due = model.next_deadline().into_iter().chain(has_changed.then_some(show_from)).min();
+        let patience = due.map(|due| due.since(boot_time()));
         let mut may_be_held_otherwise = false;
         let told = match facts.recv_timeout(patience.unwrap_or(Duration::MAX)) {
             Ok(Dated { at, fact }) => {
@@ -177,18 +184,23 @@ fn draw(
             hops.want(model.holders());
         }
 
-        // Most facts change nothing that is shown.
-        if !model.take_change() && told.is_none() {
-            continue;
-        }
-        let board = model.board();
         if let Some((teller, at, fact)) = told
-            && let Err(error) = teller.tell(at, &fact, &model, &board)
+            && let Err(error) = teller.tell(at, &fact, &model, &model.board())
         {
             warn!("facts: {error:#}");
         }
+        // Most facts change nothing that is shown.
+        has_changed |= model.take_change();
+        let now = boot_time();
+        if !has_changed || now < show_from {
+            continue;
+        }
+        has_changed = false;
+        let board = model.board();
         if board != shown {
             sinks.show(&shown, &board);
+            let rows = u32::try_from(board.rows.len()).unwrap_or(u32::MAX);
+            show_from = now + SHOWS_A_ROW.saturating_mul(rows);
             shown = board;
         }
     }

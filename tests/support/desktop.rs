@@ -167,6 +167,13 @@ impl<'a> Desktop<'a> {
         Ok(self.windows()?.into_iter().find(|window| window.is_focused).map(|window| window.id))
     }
 
+    /// A panel that goes away takes the focus for a moment.
+    pub fn wait_for_focus(&self, window: u64) -> Result<()> {
+        let has_focus = || self.focused().is_ok_and(|focused| focused == Some(window));
+        wait_until("the focus", BOUND, has_focus)
+            .with_context(|| format!("not {window} but {:?} has it", self.focused()))
+    }
+
     pub fn focus(&self, window: u64) -> Result<()> {
         self.sway_does(&format!("[con_id={window}] focus"))
     }

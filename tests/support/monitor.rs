@@ -45,12 +45,13 @@ pub struct Change {
 pub struct Daemon {
     log: Arc<Mutex<Vec<String>>>,
     ready_at_ns: u64,
+    runtime: PathBuf,
     process: Running,
 }
 
 impl Daemon {
     /// Returns when the daemon has said that it is ready. Its runtime folder is `runtime` in the
-    /// user's home.
+    /// user's home, unless the command names another.
     pub fn start(
         mut command: Command,
         user: &TestUser,
@@ -64,7 +65,14 @@ impl Daemon {
             // For the report of a failure.
             command.args(["--log-level", "DEBUG"]);
         }
-        command.arg("--runtime-dir").arg(user.make_folder("runtime")?);
+        let named = command.get_args().skip_while(|word| *word != "--runtime-dir").nth(1);
+        let runtime = if let Some(folder) = named {
+            PathBuf::from(folder)
+        } else {
+            let folder = user.make_folder("runtime")?;
+            command.arg("--runtime-dir").arg(&folder);
+            folder
+        };
         let mut process = Running::start(&mut command)?;
         let log = keep_lines(process.0.stderr.take());
         let is_ready = |line: &String| line.to_lowercase().contains("ready");
@@ -75,7 +83,7 @@ impl Daemon {
         let said = || lock(&log).join("\n");
         ready.with_context(said)?;
         ensure!(!process.has_ended(), "the daemon ended at once: {}", said());
-        Ok(Self { log, ready_at_ns, process })
+        Ok(Self { log, ready_at_ns, runtime, process })
     }
 
     pub fn pid(&self) -> u32 {
@@ -114,10 +122,10 @@ impl Monitor {
     ) -> Result<Self> {
         let daemon = Daemon::start(command, user, threshold, processes)?;
         let mut watch = user.command(copy_for(user, binary)?);
-        watch.args(["watch", "--json", "--runtime-dir"]).arg(user.make_folder("runtime")?);
+        watch.args(["watch", "--json", "--runtime-dir"]).arg(&daemon.runtime);
         let mut watch = Running::start(&mut watch)?;
         let lines = keep(watch.0.stdout.take(), |line| (boot_time_ns(), line));
-        let (program, runtime) = (binary.to_owned(), user.make_folder("runtime")?);
+        let (program, runtime) = (binary.to_owned(), daemon.runtime.clone());
         Ok(Self { lines, program, runtime, _watch: watch, daemon })
     }
 

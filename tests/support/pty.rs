@@ -1,8 +1,8 @@
 //! A terminal of our own, without a multiplexer, and a program on it.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -35,9 +35,9 @@ pub fn copy_for(user: &TestUser, program: &Path) -> Result<PathBuf> {
 /// inherited by what another thread starts at that moment, and until that has become
 /// its program, the kernel refuses to run the copy ("Text file busy").
 pub fn copy_program(from: &Path, to: &Path) -> Result<()> {
-    let status = Command::new("install").args(["-m", "755"]).arg(from).arg(to).status()?;
+    let status = Command::new("cp").arg(from).arg(to).status().context("cannot start cp")?;
     ensure!(status.success(), "cannot copy {} to {}", from.display(), to.display());
-    Ok(())
+    Ok(fs::set_permissions(to, fs::Permissions::from_mode(0o755))?)
 }
 
 /// Of what a program writes, so that a flood cannot fill the memory.

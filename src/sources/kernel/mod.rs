@@ -49,11 +49,13 @@ const TAKES_TTY: Duration = Duration::from_secs(5);
 const AFTER_ENTER: Duration = Duration::from_millis(50);
 /// Events were lost: let the flood pass before everything is looked at.
 const AFTER_LOSS: Duration = Duration::from_millis(200);
-/// Whatever was missed is found out so late at the latest.
+/// What was missed and not counted is found out by a look, so late at the latest,
 const RESYNC: Duration = Duration::from_secs(10);
+/// and later where there are so many agents that one is looked at so often.
+const RESYNC_PACE: Duration = Duration::from_millis(50);
 /// Many sessions make many events: taken together, so often at most, they cost
 /// less. What comes alone does not wait.
-const BREATH: Duration = Duration::from_millis(2);
+const BREATH: Duration = Duration::from_millis(3);
 /// To find who holds the terminals is to look at all files of the machine: it
 /// may take one part in so many of the time.
 const OWNERS_SHARE: u32 = 10;
@@ -437,15 +439,17 @@ impl Kernel {
                 None => {}
             }
         }
+        let agents = u32::try_from(self.watches.len()).unwrap_or(u32::MAX);
         let Some(watch) = self.watches.get_mut(&pid) else { return Ok(()) };
         watch.waits = strongest_wait(&records);
         tell(inbox, at, Fact::Looked { process, waits: watch.waits })?;
 
         let may_use_tty = first.tty.is_some() || at.since(process.started_at) < TAKES_TTY;
-        let next = if watch.is_quiet && watch.waits.is_none() && may_use_tty {
+        let is_busy = watch.is_quiet && watch.waits.is_none() && may_use_tty;
+        let next = if is_busy || self.probe.waits_untold(pid) {
             LOOK_AGAIN
         } else {
-            RESYNC
+            RESYNC.max(RESYNC_PACE.saturating_mul(agents))
         };
         let mut next = at + next;
         // Without the kernel's timer the quiet is found out by looking.

@@ -92,6 +92,14 @@ impl Probe {
         }
     }
 
+    /// Whether a wait that was seen by the last look ends without an event.
+    pub(super) fn waits_untold(&self, process: Pid) -> bool {
+        match self {
+            Self::Tty(_) => false,
+            Self::Syscalls(probe) => probe.waits_untold(process),
+        }
+    }
+
     /// What found no room on the kernel side since the start.
     pub(super) fn refused(&self) -> Refused {
         match self {

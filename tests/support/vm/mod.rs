@@ -35,15 +35,21 @@ impl Arch {
         }
     }
 
-    fn qemu(self) -> Command {
+    fn qemu(self, processors: Processors) -> Command {
         let (program, machine, cpu) = match self {
             Self::X86 => ("qemu-system-x86_64", "q35", "max"),
             // Signed pointers take most of the time of an emulated `max`.
             Self::Arm => ("qemu-system-aarch64", "virt", "cortex-a72"),
         };
         let mut qemu = Command::new(program);
-        qemu.args(["-machine", machine, "-cpu", cpu, "-accel", "tcg,thread=multi"]);
-        qemu.args(["-smp", "2", "-display", "none", "-nodefaults", "-no-reboot"]);
+        qemu.args(["-machine", machine, "-cpu", cpu]);
+        match processors {
+            Processors::Two => qemu.args(["-accel", "tcg,thread=multi", "-smp", "2"]),
+            Processors::Counted => {
+                qemu.args(["-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off"])
+            }
+        };
+        qemu.args(["-display", "none", "-nodefaults", "-no-reboot"]);
         qemu
     }
 
@@ -55,10 +61,18 @@ impl Arch {
     }
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Processors {
+    Two,
+    /// One, and its clock goes a nanosecond for each instruction.
+    Counted,
+}
+
 /// A machine that was not started yet.
 #[derive(Debug)]
 pub struct Machine<'a> {
     pub arch: Arch,
+    pub processors: Processors,
     pub kernel: &'a Path,
     /// Archives, one over the other, that hold an `/init`.
     pub root: &'a [&'a Path],
@@ -88,7 +102,7 @@ impl Machine<'_> {
         for archive in self.root {
             io::copy(&mut File::open(archive)?, &mut all)?;
         }
-        let mut qemu = self.arch.qemu();
+        let mut qemu = self.arch.qemu(self.processors);
         qemu.arg("-m").arg(self.memory_mb.to_string());
         qemu.arg("-kernel").arg(self.kernel).arg("-initrd").arg(&initrd);
         let console = self.arch.console();

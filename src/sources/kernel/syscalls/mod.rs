@@ -51,6 +51,9 @@ struct Agent {
     descriptors: Descriptors,
     /// As it was when it could last be asked.
     mode: TtyMode,
+    /// Whether it waits in a call that began before the programs were there:
+    /// nothing tells its end.
+    waits_untold: bool,
 }
 
 /// A terminal, as long as one session has it.
@@ -109,6 +112,7 @@ impl SyscallProbe {
                 place: None,
                 descriptors: Descriptors::default(),
                 mode: TtyMode::Raw,
+                waits_untold: false,
             };
             self.agents.insert(process.pid, agent);
         }
@@ -142,12 +146,24 @@ impl SyscallProbe {
             wait: None,
         };
         let mut records = vec![record];
+        let mut waits_untold = false;
         if agent.place.is_some() {
-            let threads = proc::threads(pid).into_iter();
-            let waits = threads.filter_map(|thread| self.wait_of(agent, thread));
-            records.extend(waits.map(|wait| LookRecord { wait: Some(wait), ..record }));
+            for thread in proc::threads(pid) {
+                let told = self.told_wait_of(agent, thread);
+                let wait = told.unwrap_or_else(|| self.old_wait_of(agent, thread));
+                waits_untold |= told.is_none() && wait.is_some();
+                records.extend(wait.map(|wait| LookRecord { wait: Some(wait), ..record }));
+            }
+        }
+        if let Some(agent) = self.agents.get_mut(&pid) {
+            agent.waits_untold = waits_untold;
         }
         Ok(records)
+    }
+
+    /// Whether a wait that was seen by the last look ends without an event.
+    pub(super) fn waits_untold(&self, pid: Pid) -> bool {
+        self.agents.get(&pid).is_some_and(|agent| agent.waits_untold)
     }
 
     pub(super) fn find_agents(&self) -> Vec<Event> {
@@ -257,23 +273,24 @@ impl SyscallProbe {
         })
     }
 
-    /// How this thread waits for its terminal's input, if it does.
-    fn wait_of(&self, agent: &Agent, thread: u32) -> Option<WaitKind> {
-        let pid = agent.process.pid;
+    /// How this thread waits for its terminal's input, if it does, in a call
+    /// whose begin was seen; `None` where none was.
+    fn told_wait_of(&self, agent: &Agent, thread: u32) -> Option<Option<WaitKind>> {
         let found = self.attached.calls.lookup(&thread.to_ne_bytes(), MapFlags::ANY).ok()?;
-        let Some(call) = found.and_then(|bytes| wire::read::<types::call>(&bytes)) else {
-            // It may be in the same call since before the programs were there.
-            let may_be_old = agent.process.started_at < self.attached_at;
-            return may_be_old.then(|| wait_by_proc(agent, thread)).flatten();
-        };
-        let wait = wire::wait_kind(call.wait.0)?;
-        let is_awaited = match wait {
-            WaitKind::Epoll => agent.descriptors.are_awaited_by(pid, call.fd),
+        let call: types::call = wire::read(&found?)?;
+        let is_awaited = |wait: &WaitKind| match wait {
+            WaitKind::Epoll => agent.descriptors.are_awaited_by(agent.process.pid, call.fd),
             WaitKind::Read | WaitKind::Poll | WaitKind::IoUring => {
                 agent.descriptors.has_tty(call.fd)
             }
         };
-        is_awaited.then_some(wait)
+        Some(wire::wait_kind(call.wait.0).filter(is_awaited))
+    }
+
+    /// It may be in the same call since before the programs were there.
+    fn old_wait_of(&self, agent: &Agent, thread: u32) -> Option<WaitKind> {
+        let may_be_old = agent.process.started_at < self.attached_at;
+        may_be_old.then(|| wait_by_proc(agent, thread)).flatten()
     }
 
     /// Tells of the processes that are gone by now.
