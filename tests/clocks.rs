@@ -5,6 +5,7 @@ mod support;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -102,9 +103,10 @@ fn states_times_and_badges_stay_right_while_the_time_of_day_jumps() -> Result<()
     let _turn = take_turn();
     let user = TestUser::create()?;
     let rests = example(&user, "waiter")?;
-    // What holds the terminal, and so shows the window, is this test.
-    let _rests = OnPty::start(user.command(&rests).arg("read"))?;
-    fake_sway::start(&user, &[(WINDOW, std::process::id())])?;
+    let mut emulator = user.command("script");
+    emulator.args(["-qfc", &format!("exec {} read", rests.display()), "/dev/null"]);
+    let mut emulator = emulator.stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
+    fake_sway::start(&user, &[(WINDOW, emulator.id())])?;
     let ward = Ward::of(user, binary())?;
     let badge = ward.user.home().join(format!("runtime/i3pm-badges/{WINDOW}.json"));
     wait_until("a badge", BOUND, || badge.exists())
@@ -134,6 +136,8 @@ fn states_times_and_badges_stay_right_while_the_time_of_day_jumps() -> Result<()
         agent.compare(&ward)?;
         compare_history(&ward, agent.on_pty.pid())?;
     }
+    emulator.kill()?;
+    emulator.wait()?;
     Ok(())
 }
 

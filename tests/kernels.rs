@@ -183,6 +183,10 @@ impl Guest {
         for program in &built.programs {
             programs.add_program(program, arch)?;
         }
+        if arch == Arch::X86 {
+            // For `clocks`. Of this machine's release, as all in there.
+            programs.add_program(Path::new("/usr/bin/script"), arch)?;
+        }
         programs.add_script("/init", include_str!("kernels/guest.sh"))?;
         let archive = folder.join(format!("programs-{}.cpio", arch.debian()));
         programs.pack(&archive)?;
