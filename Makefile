@@ -56,7 +56,7 @@ TO_TEST += alacritty:alacritty Xwayland:xwayland grim:grim wtype:wtype
 TO_TEST += dbus-daemon:dbus-daemon dbus-monitor:dbus-bin dbus-send:dbus-bin
 TO_TEST += mako:mako-notifier dunst:dunst screen:screen gnome-terminal:gnome-terminal
 # zellij is built: tests/zellij/install.sh.
-TO_TEST += make:make perl:perl
+TO_TEST += make:make perl:perl bwrap:bubblewrap mkfs.ext4:e2fsprogs
 TO_TEST += waybar:waybar jq:jq fish:fish zsh:zsh man:man-db
 # libelf and zlib as part of the program.
 TO_LINK := autoconf:autoconf automake:automake autopoint:autopoint gettext:gettext

@@ -52,10 +52,11 @@ enum Expected {
 
 #[derive(Clone, Copy)]
 enum Tests {
-    /// All of the kernel side, and a scripted agent's life.
+    /// All of the kernel side, a scripted agent's life, and jumps of the clock.
     All,
-    /// The same without counting losses: too slow, another processor's emulation
-    /// loses some (and tells of them) even of a paced writer.
+    /// The kernel side without counting losses, and a scripted agent's life: too
+    /// slow, another processor's emulation loses some (and tells of them) even of a
+    /// paced writer.
     Uncounted,
     /// The same without what 5.10 cannot.
     On510,
@@ -152,8 +153,9 @@ impl Tests {
         let kernel = format!("{} --test-threads=1", built.kernel_test.display());
         let daemon = format!("{} --test-threads=1", built.daemon_test.display());
         let life = format!("{daemon} follows_a_scripted_agent_by_the_density_of_its_output");
+        let clocks = format!("{} --ignored", built.clocks_test.display());
         match self {
-            Self::All => format!("{kernel} && {life} two_capabilities_are_enough"),
+            Self::All => format!("{kernel} && {life} two_capabilities_are_enough && {clocks}"),
             Self::Uncounted => {
                 format!("{kernel} --skip loses_ && {life} two_capabilities_are_enough")
             }
@@ -180,6 +182,10 @@ impl Guest {
         let programs = Root::new()?;
         for program in &built.programs {
             programs.add_program(program, arch)?;
+        }
+        if arch == Arch::X86 {
+            // For `clocks`. Of this machine's release, as all in there.
+            programs.add_program(Path::new("/usr/bin/script"), arch)?;
         }
         programs.add_script("/init", include_str!("kernels/guest.sh"))?;
         let archive = folder.join(format!("programs-{}.cpio", arch.debian()));

@@ -10,6 +10,7 @@ pub mod crowd;
 pub mod desk;
 pub mod desktop;
 pub mod ear;
+pub mod fake_sway;
 pub mod model_server;
 pub mod monitor;
 pub mod mux;
@@ -20,6 +21,7 @@ pub mod screen;
 pub mod tmux;
 pub mod user;
 pub mod vm;
+pub mod ward;
 pub mod zellij;
 
 use std::{

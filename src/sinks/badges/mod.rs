@@ -2,7 +2,9 @@
 //! write and delete there too: the last one wins, and a badge that somebody
 //! deleted while it asked for the person was seen.
 
+mod clock;
 mod folder;
+mod slot;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CStr;
@@ -21,6 +23,7 @@ use tracing::{debug, warn};
 
 pub(crate) use self::folder::NAME as FOLDER;
 use self::folder::{BadgeFile, Folder, Kept};
+use self::slot::{Slot, Taken};
 use super::{Handle, Sink};
 use crate::health::Reporter;
 use crate::sources::boot_time;
@@ -29,13 +32,15 @@ use crate::sources::boot_time;
 const REFRESH: Duration = Duration::from_secs(240);
 /// Badges that were there before belong to nobody if they are not ours by then.
 const CLAIM: Duration = Duration::from_secs(5);
-/// Between two tries to bring something back that somebody takes away.
+/// Between two tries to bring something back that somebody takes away, or of
+/// what is refused: a full disk, a directory of others.
 const AGAIN: Duration = Duration::from_secs(1);
-/// Between two tries of what is refused: a full disk, a directory of others.
-const AFTER_FAILURE: Duration = Duration::from_secs(3);
 const MAX_COUNT: u32 = 9999;
 /// As the person knows it.
 const PART: &str = "badges";
+const HELD_UP: &str = "the disk with the badges does not answer; waiting for it";
+
+type Wanted = BTreeMap<WindowId, Badge>;
 
 /// Somebody deleted the badge of a window that asked for the person.
 type Seen = Box<dyn Fn(WindowId) + Send>;
@@ -43,12 +48,17 @@ type Seen = Box<dyn Fn(WindowId) + Send>;
 #[derive(Debug)]
 pub(crate) struct Badges {
     profiles: Profiles,
+    slot: Arc<Slot<Wanted>>,
     news: Sender<News>,
+    reporter: Reporter,
 }
 
 #[derive(Debug)]
 enum News {
-    Wanted(BTreeMap<WindowId, Badge>),
+    /// In the slot lies what is wanted from now on.
+    Wanted,
+    /// The time of day is another.
+    ClockSet,
     /// Somebody deleted it, most likely.
     Deleted(WindowId),
     /// The directory is not where it was.
@@ -68,10 +78,12 @@ impl Badges {
         let (sender, news) = channel();
         let changes = inotify::init(CreateFlags::CLOEXEC).context("cannot start inotify")?;
         let changes = Arc::new(changes);
+        let slot = Arc::new(Slot::empty());
         let keeper = Keeper {
             desktop,
             seen,
-            reporter,
+            slot: Arc::clone(&slot),
+            reporter: reporter.clone(),
             is_failing: false,
             told: None,
             changes: Arc::clone(&changes),
@@ -90,7 +102,14 @@ impl Badges {
                 warn!("badges: {error:#}; deletions by others go unseen");
             }
         })?;
-        Ok(Self { profiles, news: sender })
+        let clock = sender.clone();
+        thread::Builder::new().name("badges-clock".into()).spawn(move || {
+            let tell = || clock.send(News::ClockSet).is_ok();
+            if let Err(error) = clock::follow(tell) {
+                warn!("badges: {error:#}; after a sleep they are renewed late");
+            }
+        })?;
+        Ok(Self { profiles, slot, news: sender, reporter })
     }
 
     pub(crate) fn handle(&self) -> Handle {
@@ -108,7 +127,14 @@ impl Sink for Badges {
         if wanted == badges(before, &self.profiles) {
             return Ok(());
         }
-        self.news.send(News::Wanted(wanted)).context("nobody keeps badges any more")
+        let tell_late = || {
+            warn!("badges: {HELD_UP}");
+            self.reporter.trouble(PART, HELD_UP);
+        };
+        if self.slot.put(Instant::now(), wanted, tell_late) {
+            self.news.send(News::Wanted).context("nobody keeps badges any more")?;
+        }
+        Ok(())
     }
 }
 
@@ -116,6 +142,7 @@ impl Sink for Badges {
 struct Keeper {
     desktop: PathBuf,
     seen: Seen,
+    slot: Arc<Slot<Wanted>>,
     reporter: Reporter,
     /// Whether something failed since the last try of everything.
     is_failing: bool,
@@ -123,7 +150,7 @@ struct Keeper {
     told: Option<String>,
     changes: Arc<OwnedFd>,
     folder: Option<Folder>,
-    wanted: BTreeMap<WindowId, Badge>,
+    wanted: Wanted,
     written: BTreeMap<WindowId, Written>,
     /// Badges of stopped sessions that somebody took away: gone until they
     /// change.
@@ -147,7 +174,8 @@ impl Keeper {
         loop {
             let patience = self.deadline().map(|at| at.saturating_duration_since(Instant::now()));
             match news.recv_timeout(patience.unwrap_or(Duration::MAX)) {
-                Ok(News::Wanted(wanted)) => self.want(wanted),
+                Ok(News::Wanted) => self.take(),
+                Ok(News::ClockSet) => self.renew(),
                 Ok(News::Deleted(window)) => self.miss(window),
                 Ok(News::Moved) => self.reopen_at(Instant::now() + AGAIN),
                 Ok(News::Revived) => self.reopen_at(Instant::now()),
@@ -236,10 +264,28 @@ impl Keeper {
             self.reporter.trouble(PART, &problem);
             self.told = Some(problem);
         }
-        self.retry_at = Some(Instant::now() + AFTER_FAILURE);
+        self.retry_at = Some(Instant::now() + AGAIN);
     }
 
-    fn want(&mut self, wanted: BTreeMap<WindowId, Badge>) {
+    fn take(&mut self) {
+        let Some(Taken { wanted, was_late }) = self.slot.take() else { return };
+        self.want(wanted);
+        if !was_late {
+            return;
+        }
+        match &self.told {
+            Some(problem) => self.reporter.trouble(PART, problem),
+            None => self.reporter.well(PART),
+        }
+    }
+
+    /// All that were written bear another time of day.
+    fn renew(&mut self) {
+        let windows: Vec<WindowId> = self.written.keys().copied().collect();
+        windows.into_iter().for_each(|window| self.write(window));
+    }
+
+    fn want(&mut self, wanted: Wanted) {
         for window in self.wanted.keys().filter(|window| !wanted.contains_key(window)) {
             self.written.remove(window);
             if let Some(kept) = &mut self.kept {

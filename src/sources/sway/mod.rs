@@ -1,6 +1,7 @@
 //! Sway's windows and which has the focus, kept by events. Sway may come late,
 //! go at any time, and come again with other numbers.
 
+mod ipc;
 mod tree;
 
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
@@ -12,13 +13,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 use std::{fs, io};
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use ebpf_ai_monitor_core::Fact;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
-use swayipc::{Connection, Event, EventType};
+use swayipc_types::{CommandOutcome, CommandType, Event, EventType, Node, Version};
 use tracing::{debug, warn};
 
+use self::ipc::Connection;
 use self::tree::Tree;
 use super::login::Logins;
 use super::{Dated, boot_time};
@@ -126,21 +128,19 @@ impl Sway {
     fn follow(&mut self, path: &Path, stream: UnixStream) -> anyhow::Result<()> {
         stream.set_read_timeout(Some(PATIENCE))?;
         let listener = stream.try_clone()?;
-        let wanted = [EventType::Window, EventType::Workspace, EventType::Shutdown];
-        let mut events = Connection::from(stream).subscribe(wanted)?;
+        let mut events = Connection::from(stream);
+        events.subscribe(&[EventType::Window, EventType::Workspace, EventType::Shutdown])?;
         // Events wait for hours.
         listener.set_read_timeout(None)?;
         // After the subscription: whatever changes since comes as an event.
-        let root = connect(path)?.get_tree().context("no tree")?;
+        let root: Node = connect(path)?.ask(CommandType::GetTree, "").context("no tree")?;
         let mut tree = Tree::read(&root, &proc::inner_terminals);
         self.reporter.well(PART);
         while self.tell(&tree) {
-            match events.next() {
-                None | Some(Ok(Event::Shutdown(_))) => break,
-                Some(Ok(event)) => tree.apply(boot_time(), &event, &proc::newborn_terminals),
-                Some(Err(swayipc::Error::Io(error))) => return Err(error.into()),
-                // A word that this library does not know yet.
-                Some(Err(error)) => debug!("sway: {error}"),
+            match events.next_event()? {
+                Some(Event::Shutdown(_)) => break,
+                Some(event) => tree.apply(boot_time(), &event, &proc::newborn_terminals),
+                None => {}
             }
         }
         Ok(())
@@ -162,24 +162,23 @@ impl Sway {
 fn is_farewell(error: &anyhow::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionRefused, ConnectionReset, NotFound, UnexpectedEof};
     let gone = [BrokenPipe, ConnectionRefused, ConnectionReset, NotFound, UnexpectedEof];
-    let mut causes = error.chain().filter_map(|cause| match cause.downcast_ref() {
-        Some(swayipc::Error::Io(error)) => Some(error.kind()),
-        _ => cause.downcast_ref::<io::Error>().map(io::Error::kind),
-    });
-    causes.any(|kind| gone.contains(&kind))
+    let mut causes = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
+    causes.any(|error| gone.contains(&error.kind()))
 }
 
 pub(crate) fn focus_window(desktop: &RuntimeDir, uid: u32, window: u64) -> anyhow::Result<()> {
     let command = format!("[con_id={window}] focus");
-    for outcome in find(desktop, uid)?.run_command(&command).context("Sway does not answer")? {
-        outcome.with_context(|| format!("Sway refuses {command:?}"))?;
+    let outcomes: Vec<CommandOutcome> =
+        find(desktop, uid)?.ask(CommandType::RunCommand, &command)?;
+    match outcomes.into_iter().find_map(|outcome| outcome.error) {
+        Some(error) => bail!("Sway refuses {command:?}: {}", error.message),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// The window that has the keyboard; `None`: an empty workspace has it.
 pub(crate) fn focused_window(desktop: &RuntimeDir, uid: u32) -> anyhow::Result<Option<u64>> {
-    let tree = find(desktop, uid)?.get_tree().context("Sway does not answer")?;
+    let tree = find(desktop, uid)?.ask(CommandType::GetTree, "")?;
     Ok(tree::focused(&tree).map(|window| window.0))
 }
 
@@ -191,7 +190,7 @@ pub(crate) fn version(desktop: &Path, uid: u32) -> anyhow::Result<Option<String>
             Err(error) if is_farewell(&error) => continue,
             connected => connected?,
         };
-        let version = connection.get_version().context("Sway does not answer")?;
+        let version: Version = connection.ask(CommandType::GetVersion, "")?;
         return Ok(Some(format!("sway {}", version.human_readable)));
     }
     Ok(None)

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ebpf_ai_monitor_core::{BootTime, Pid, Window, WindowId};
-use swayipc::{Event, Node, NodeType, WindowChange, WorkspaceChange};
+use swayipc_types::{Event, Node, NodeType, WindowChange, WorkspaceChange};
 
 use crate::proc::NEWBORN;
 

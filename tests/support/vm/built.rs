@@ -15,6 +15,7 @@ pub struct Built {
     pub monitor: PathBuf,
     pub kernel_test: PathBuf,
     pub daemon_test: PathBuf,
+    pub clocks_test: PathBuf,
 }
 
 impl Built {
@@ -22,7 +23,8 @@ impl Built {
     /// another processor's.
     pub fn new(arch: Arch, sysroot: &Path) -> Result<Self> {
         let mut programs = cargo(arch, sysroot, &["build", "--bins", "--examples"])?;
-        let tests = ["test", "--no-run", "--test", "kernel", "--test", "daemon"];
+        let tests =
+            ["test", "--no-run", "--test", "kernel", "--test", "daemon", "--test", "clocks"];
         programs.extend(cargo(arch, sysroot, &tests)?);
         let find = |name: &str| {
             let is_it = |path: &&PathBuf| {
@@ -32,9 +34,10 @@ impl Built {
             };
             programs.iter().find(is_it).cloned().with_context(|| format!("cargo built no {name}"))
         };
-        let (monitor, kernel_test, daemon_test) =
-            (find("ebpf-ai-monitor")?, find("kernel")?, find("daemon")?);
-        Ok(Self { programs, monitor, kernel_test, daemon_test })
+        let monitor = find("ebpf-ai-monitor")?;
+        let [kernel_test, daemon_test, clocks_test] =
+            [find("kernel")?, find("daemon")?, find("clocks")?];
+        Ok(Self { programs, monitor, kernel_test, daemon_test, clocks_test })
     }
 }
 
