@@ -195,7 +195,7 @@ in
         SystemCallFilter = [
           "@system-service"
           "~@privileged @resources"
-          "bpf capset perf_event_open"
+          "bpf capset perf_event_open seccomp"
         ];
         SystemCallErrorNumber = "EPERM";
       };
