@@ -25,7 +25,7 @@ use tempfile::TempDir;
 
 const BOUND: Duration = Duration::from_secs(10);
 
-const PROMPT: &str = r#"{"type":"user","message":{"content":"do it"},"cwd":"/work/shop"}"#;
+const PROMPT: &str = r#"{"type":"user","message":{"content":"do it"},"cwd":"/home/alice/shop"}"#;
 const ANSWER: &str =
     r#"{"type":"assistant","message":{"content":[{"type":"text"}],"stop_reason":"end_turn"}}"#;
 const CALL: &str = r#"{"message":{"content":[{"type":"tool_use"}],"stop_reason":"tool_use"}}"#;
@@ -204,7 +204,7 @@ fn follows_claude_from_its_first_day_on() -> Result<()> {
     desk.append(log, &[r#"{"type":"mode"}"#, PROMPT])?;
     let Fact::Transcribed { transcript, entry } = desk.next()? else { anyhow::bail!("a note") };
     assert_eq!((transcript.agent.as_str(), transcript.name.as_str()), ("claude", "abc"));
-    assert_eq!((transcript.directory.as_deref(), entry), (Some("/work/shop"), Entry::Begun));
+    assert_eq!((transcript.directory.as_deref(), entry), (Some("/home/alice/shop"), Entry::Begun));
     desk.append(log, &[CALL])?;
     desk.expect_entries("abc", &[Entry::Called])?;
     let returned = r#"{"type":"user","message":{"content":[{"type":"tool_result"}]}}"#;
@@ -221,7 +221,7 @@ fn follows_claude_from_its_first_day_on() -> Result<()> {
 #[test]
 fn follows_codex_from_its_first_day_on() -> Result<()> {
     let desk = Desk::start(home()?)?;
-    let meta = r#"{"type":"session_meta","payload":{"id":"x","cwd":"/work/site"}}"#;
+    let meta = r#"{"type":"session_meta","payload":{"id":"x","cwd":"/home/alice/site"}}"#;
     let begun = r#"{"type":"event_msg","payload":{"type":"task_started"}}"#;
     let ended = r#"{"type":"event_msg","payload":{"type":"task_complete"}}"#;
     for (day, name) in [("2026/12/31", "rollout-a"), ("2027/01/01", "rollout-b")] {
@@ -229,7 +229,10 @@ fn follows_codex_from_its_first_day_on() -> Result<()> {
         desk.append(&log, &[meta, begun])?;
         let Fact::Transcribed { transcript, entry } = desk.next()? else { anyhow::bail!("a note") };
         assert_eq!((transcript.agent.as_str(), transcript.name.as_str()), ("codex", name));
-        assert_eq!((transcript.directory.as_deref(), entry), (Some("/work/site"), Entry::Begun));
+        assert_eq!(
+            (transcript.directory.as_deref(), entry),
+            (Some("/home/alice/site"), Entry::Begun)
+        );
         desk.append(&log, &[ended])?;
         desk.expect_entries(name, &[Entry::Ended])?;
     }
@@ -245,12 +248,14 @@ fn what_was_written_before_is_not_told() -> Result<()> {
     append(&cut, &format!("{PROMPT}\nThe rest of this line alone would tell something: "))?;
     // Its first line, which alone has the directory, is longer than what is read of it.
     let filling = "x".repeat(100_000);
-    append(&long, &format!("{{\"cwd\":\"/work/long\",\"text\":\"{filling}\"}}\n"))?;
+    append(&long, &format!("{{\"cwd\":\"/home/alice/long\",\"text\":\"{filling}\"}}\n"))?;
     let desk = Desk::start(home)?;
     desk.expect_silence()?;
     append(&cut, &format!("{ANSWER}\n"))?;
     desk.expect_silence()?;
-    for (path, directory) in [(&whole, "/work/shop"), (&cut, "/work/shop"), (&long, "/work/long")] {
+    for (path, directory) in
+        [(&whole, "/home/alice/shop"), (&cut, "/home/alice/shop"), (&long, "/home/alice/long")]
+    {
         append(path, &format!("{ANSWER}\n"))?;
         let Fact::Transcribed { transcript, entry } = desk.next()? else { anyhow::bail!("a note") };
         assert_eq!(Path::new(&transcript.name), path.file_stem().context("it has one")?);
