@@ -8,7 +8,6 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,14 +15,10 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use support::cost::{Holds, Meter, percentile, spread};
 use support::crowd::Crowd;
-use support::monitor::{Change, Monitor};
-use support::pty::{OnPty, copy_for, example};
-use support::user::TestUser;
+use support::monitor::Change;
+use support::ward::{BOUND, Ward};
 use support::{report, take_turn, wait_until};
 
-const THRESHOLD: Duration = Duration::from_millis(1000);
-/// For a thousand of anything on a machine that has other things to do.
-const BOUND: Duration = Duration::from_secs(60);
 /// An announced rest stands for so long until it is believed.
 const CONFIRMED_AFTER: u64 = 70_000_000;
 
@@ -36,56 +31,29 @@ fn binary() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_ebpf-ai-monitor"))
 }
 
-struct Hall {
-    monitor: Monitor,
-    agent: std::path::PathBuf,
-    waiter: std::path::PathBuf,
-    list: std::path::PathBuf,
-    user: TestUser,
-}
+/// Of a user, whom a daemon watches.
+struct Hall(Ward);
 
 impl Hall {
-    fn open() -> Result<Self> {
-        let user = TestUser::create()?;
-        let agent = example(&user, "scripted_agent")?;
-        let waiter = example(&user, "waiter")?;
-        let list = copy_for(&user, binary())?;
-        let mut command = Command::new(binary());
-        let names = ["scripted_agent", "waiter"];
-        // "ready" is said as information.
-        command.args(["--log-level", "INFO"]).env("NO_COLOR", "1");
-        let monitor = Monitor::start_by(command, binary(), &user, THRESHOLD, &names)?;
-        Ok(Self { monitor, agent, waiter, list, user })
-    }
-
     fn crowd(&self, count: usize, steps: &[&str]) -> Result<Crowd> {
         Crowd::start(count, |_| {
-            let mut command = self.user.command(&self.agent);
+            let mut command = self.0.user.command(&self.0.agent);
             command.arg("--take-terminal").args(steps);
             command
         })
-    }
-
-    /// What `list --json` prints now.
-    fn rows(&self) -> Result<Vec<Value>> {
-        let mut list = self.user.command(&self.list);
-        list.args(["list", "--json", "--runtime-dir"]).arg(self.user.home().join("runtime"));
-        let output = list.output()?;
-        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        Ok(serde_json::from_slice(&output.stdout)?)
     }
 
     /// Until so many of the agents are in one of these phases.
     fn wait_for(&self, count: usize, phases: &[&str]) -> Result<()> {
         let until = Instant::now() + BOUND;
         loop {
-            let rows = self.rows()?;
+            let rows = self.0.rows()?;
             let is_it = |row: &&Value| row["phase"].as_str().is_some_and(|it| phases.contains(&it));
             let seen = rows.iter().filter(is_it).count();
             if seen == count {
                 return Ok(());
             }
-            let log = || self.monitor.log().join("\n");
+            let log = || self.0.monitor.log().join("\n");
             ensure!(Instant::now() < until, "{seen} of {count} are {phases:?}. {}", log());
             thread::sleep(Duration::from_millis(200));
         }
@@ -95,12 +63,12 @@ impl Hall {
     fn exits(&self, count: usize) -> Result<(Vec<u64>, Vec<u64>)> {
         let of_waiters = |phase: &'static str| {
             let is_it = move |it: &Change| it.agent == "waiter" && it.to == phase;
-            let all = self.monitor.all_changes();
+            let all = self.0.monitor.all_changes();
             all.map(|all| all.into_iter().filter(is_it).collect::<Vec<Change>>())
         };
         let known = of_waiters("exited")?.len();
         for number in known..known + count {
-            let waiter = OnPty::start(self.user.command(&self.waiter).arg("read"))?;
+            let waiter = self.0.waiter(&["read"])?;
             let has_come = || of_waiters("unknown").is_ok_and(|all| all.len() > number);
             wait_until("the session", BOUND, has_come)?;
             waiter.write(b"\n")?;
@@ -116,7 +84,7 @@ impl Hall {
     }
 
     fn lost(&self) -> usize {
-        self.monitor.log().iter().filter(|line| line.contains("events were lost")).count()
+        self.0.monitor.log().iter().filter(|line| line.contains("events were lost")).count()
     }
 }
 
@@ -125,8 +93,8 @@ fn many_sessions_work_and_wait_at_once() -> Result<()> {
     skip_unless_root!();
     let _turn = take_turn();
     let count = sessions()?;
-    let hall = Hall::open()?;
-    let pid = hall.monitor.pid();
+    let hall = Hall(Ward::open(binary())?);
+    let pid = hall.0.monitor.pid();
     let say = |state: &str| format!("write=\\x1b]7501;state={state}:app=scripted\\x1b\\");
     let (works, rests) = (say("working"), say("idle"));
     let steps = ["enter", &works, "animate=40000", "enter", &rests, "pause=1000000"];
@@ -154,7 +122,7 @@ fn many_sessions_work_and_wait_at_once() -> Result<()> {
     hall.wait_for(count, &["waiting"])?;
     waits_are_told_once(&hall, &crowd)?;
     crowd.kill()?;
-    let none = || hall.rows().is_ok_and(|rows| rows.iter().all(|row| row["phase"] == "exited"));
+    let none = || hall.0.rows().is_ok_and(|rows| rows.is_empty());
     wait_until("the end of all", BOUND, none)?;
     report(&format!("losses announced: {}", hall.lost()));
     Ok(())
@@ -162,7 +130,7 @@ fn many_sessions_work_and_wait_at_once() -> Result<()> {
 
 /// All of them began to wait in the same moments.
 fn waits_are_told_once(hall: &Hall, crowd: &Crowd) -> Result<()> {
-    let changes = hall.monitor.all_changes()?;
+    let changes = hall.0.monitor.all_changes()?;
     let mut waits: BTreeMap<&str, Vec<&Change>> = BTreeMap::new();
     for change in changes.iter().filter(|it| it.to == "waiting" && it.evidence == "osc7501") {
         waits.entry(&change.tty).or_default().push(change);
