@@ -77,16 +77,24 @@ impl Connection {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+    use std::net::Shutdown;
+
     use serde_json::Value;
     use swayipc_types::{Node, Version};
 
     use super::*;
 
+    /// One that says this and no more, and listens until the other hangs up.
     fn answered(length: u32, kind: u32, text: &[u8]) -> Connection {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         let (length, kind) = (length.to_ne_bytes(), kind.to_ne_bytes());
         let all = [&MAGIC[..], &length, &kind, text].concat();
-        std::thread::spawn(move || theirs.write_all(&all));
+        std::thread::spawn(move || {
+            theirs.write_all(&all)?;
+            theirs.shutdown(Shutdown::Write)?;
+            io::copy(&mut theirs, &mut io::sink())
+        });
         Connection::from(ours)
     }
 
@@ -111,7 +119,7 @@ mod tests {
             let length = u32::try_from(text.len()).unwrap();
             let mut sway = answered(length, kind, text.as_bytes());
             assert!(sway.next_event().unwrap().is_none());
-            assert!(sway.next_event().is_err(), "it has hung up");
+            assert!(sway.next_event().is_err(), "it says no more");
         }
     }
 }
