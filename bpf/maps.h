@@ -41,13 +41,22 @@ struct session {
 	__u64 last_output_ns;
 	__u64 told_slot;	/* of the last EVENT_OUTPUT */
 	__u32 terminal;
-	__u32 reserved;
+	__u32 row;		/* of slots one after the other that were told */
 };
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, RING_BYTES);
 } events SEC(".maps");
+
+/*
+ * Wakes user space, whatever lies in the ring: the kernel's own choice would
+ * not, where something is unread that was told without waking.
+ */
+static __always_inline void submit(void *event)
+{
+	bpf_ringbuf_submit(event, BPF_RB_FORCE_WAKEUP);
+}
 
 /* By the address of the port's `buf.work`. */
 struct {

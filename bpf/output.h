@@ -21,7 +21,7 @@ static __always_inline void tell_gap(struct scan *scan)
 		return;		/* has_gap stays set: told with the next look */
 	event->header.terminal = scan->terminal;
 	event->bytes = scan->unseen;
-	bpf_ringbuf_submit(event, 0);
+	submit(event);
 	scan->unseen = 0;
 	scan->has_gap = 0;
 }
@@ -42,7 +42,7 @@ static __noinline int tell_sequence(struct scan *scan, __u32 length)
 	event->length = length > SEQUENCE_LIMIT ? SEQUENCE_LIMIT : length;
 	event->reserved = 0;
 	__builtin_memcpy(event->text, scan->text, SEQUENCE_LIMIT);
-	bpf_ringbuf_submit(event, 0);
+	submit(event);
 	return 0;
 }
 
@@ -98,7 +98,7 @@ static __always_inline void count_drawn(struct scan *scan, __u64 bytes)
 		return;		/* a look follows; redraws are the least of all evidence */
 	event->header.terminal = scan->terminal;
 	event->bytes = scan->drawn;
-	bpf_ringbuf_submit(event, 0);
+	submit(event);
 }
 
 struct walk {

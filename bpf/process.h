@@ -36,7 +36,7 @@ static __always_inline int tell_process(enum event_kind kind, struct task_struct
 	event->tgid = task->tgid;
 	event->parent_tgid = parent_tgid;
 	bpf_probe_read_kernel(event->comm, sizeof(event->comm), &task->comm);
-	bpf_ringbuf_submit(event, 0);
+	submit(event);
 	return 0;
 }
 

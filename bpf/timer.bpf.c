@@ -52,7 +52,7 @@ static __always_inline void tell(__u32 tgid, struct quiet *quiet)
 	event->tgid = tgid;
 	event->reserved = 0;
 	event->last_output_ns = quiet->last_output_ns;
-	bpf_ringbuf_submit(event, 0);
+	submit(event);
 }
 
 static int on_timer(void *map, __u32 *tgid, struct quiet *quiet)

@@ -14,7 +14,7 @@ static __always_inline int tell_input(__u32 terminal, __u32 bytes, __u32 classes
 	event->header.terminal = terminal;
 	event->bytes = bytes;
 	event->classes = classes;
-	bpf_ringbuf_submit(event, 0);
+	submit(event);
 	return 0;
 }
 
@@ -41,6 +41,7 @@ int BPF_PROG(on_queue_work, int cpu, struct pool_workqueue *pool, struct work_st
 	event = RESERVE(struct output_event, EVENT_OUTPUT);
 	if (!event)
 		return 0;	/* the next write tells */
+	session->row = session->told_slot + 1 == slot ? session->row + 1 : 0;
 	session->told_slot = slot;
 	event->header.at_ns = now;
 	event->header.terminal = port->terminal;
@@ -48,7 +49,11 @@ int BPF_PROG(on_queue_work, int cpu, struct pool_workqueue *pool, struct work_st
 	event->tgid = bpf_get_current_pid_tgid() >> 32;
 	event->reserved = 0;
 	event->last_output_ns = now;
-	bpf_ringbuf_submit(event, 0);
+	/* That a picture still moves is no news: whoever wakes next reads it. */
+	if (session->row >= GATHERED_AFTER_SLOTS)
+		bpf_ringbuf_submit(event, BPF_RB_NO_WAKEUP);
+	else
+		submit(event);
 	return 0;
 }
 

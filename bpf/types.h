@@ -35,6 +35,11 @@ enum {
 
 #define BPF_F_CURRENT_CPU 0xffffffffULL
 
+enum {
+	BPF_RB_NO_WAKEUP = 1 << 0,
+	BPF_RB_FORCE_WAKEUP = 1 << 1,
+};
+
 enum { CLOCK_BOOTTIME = 7 };
 
 #endif

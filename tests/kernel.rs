@@ -33,6 +33,12 @@ const BOUND: Duration = Duration::from_secs(10);
 /// Long enough for several looks and for the quiet timer.
 const A_WHILE: Duration = Duration::from_millis(1500);
 
+/// A picture is known to move after 3 s.
+const MOVES_ALONE_FOR: Duration = Duration::from_secs(6);
+const TYPES_EACH: Duration = Duration::from_millis(170);
+const MOVES_FOR: Duration = Duration::from_secs(9);
+const MOVERS: usize = 4;
+
 /// The first kernel that has `bpf_loop`, without which the tty probe sees no
 /// content.
 const CONTENT_SINCE: (u32, u32) = (5, 17);
@@ -256,6 +262,67 @@ fn tells_of_quiet_once_and_on_time_with_either_timer() -> Result<()> {
         assert!(delay >= Duration::from_millis(200), "{timer:?}: {delay:?}");
         let latest = if support::is_emulated() { 2000 } else { 400 };
         assert!(delay < Duration::from_millis(latest), "{timer:?}: {delay:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_picture_that_moves_on_wakes_nobody_and_holds_nothing_up() -> Result<()> {
+    skip_unless_root!();
+    let _turn = take_turn();
+    let user = TestUser::create()?;
+    let agent = example(&user, "scripted_agent")?;
+    let facts = watch(&user, "scripted_agent", TTY, QuietTimer::Kernel)?;
+    let steps = ["--take-terminal", "animate=60000"];
+    let mut movers = Vec::new();
+    for _ in 0..MOVERS {
+        movers.push(OnPty::start(user.command(&agent).args(steps))?);
+        // Each draws at moments of its own.
+        thread::sleep(Duration::from_millis(23));
+    }
+    let mut outputs: BTreeMap<u32, Vec<(BootTime, Duration)>> = BTreeMap::new();
+    let mut keys = Vec::new();
+    let (began, mut typed) = (Instant::now(), 0);
+    while began.elapsed() < MOVES_FOR {
+        if let Ok(Dated { at, fact }) = facts.recv_timeout(Duration::from_millis(10)) {
+            let late = sources::boot_time().since(at);
+            match fact {
+                Fact::Output(process) => {
+                    outputs.entry(process.pid.0).or_default().push((at, late));
+                }
+                Fact::Input { .. } => keys.push(late),
+                _ => {}
+            }
+        }
+        let due = MOVES_ALONE_FOR + TYPES_EACH * typed;
+        if began.elapsed() > due {
+            movers[0].write(b"x")?;
+            typed += 1;
+        }
+    }
+    ensure!(outputs.len() == MOVERS, "{outputs:?}");
+    let of_one = |all: &Vec<(BootTime, Duration)>| {
+        all.windows(2).map(|pair| pair[1].0.since(pair[0].0)).max()
+    };
+    let longest = outputs.values().filter_map(of_one).max();
+    let mut late: Vec<Duration> = outputs.values().flatten().map(|(_, late)| *late).collect();
+    late.sort();
+    keys.sort();
+    let middle = |all: &[Duration]| all.get(all.len() / 2).copied().unwrap_or_default();
+    let key = middle(&keys);
+    report(&format!(
+        "{} outputs, late by {:?}; keys by {key:?}, median",
+        late.len(),
+        middle(&late)
+    ));
+    ensure!(keys.len() >= 10, "{keys:?}");
+    // In an emulated machine all is late, and some may fail to draw in time.
+    if !support::is_emulated() {
+        ensure!(longest < Some(Duration::from_millis(500)), "outputs were lost: {outputs:?}");
+        ensure!(late.last() < Some(&Duration::from_millis(500)), "nobody looks: {late:?}");
+        let held = late.iter().filter(|late| **late > Duration::from_millis(25)).count();
+        ensure!(held >= 5 * MOVERS, "outputs woke the monitor: {late:?}");
+        ensure!(key < Duration::from_millis(40), "keys wait for the next look: {keys:?}");
     }
     Ok(())
 }

@@ -56,6 +56,11 @@ const RESYNC_PACE: Duration = Duration::from_millis(50);
 /// Many sessions make many events: taken together, so often at most, they cost
 /// less. What comes alone does not wait.
 const BREATH: Duration = Duration::from_millis(3);
+/// Output of a picture that has moved for long does not wake: it is taken so late
+/// at the latest.
+const GATHERS: Duration = Duration::from_millis(125);
+/// Who moves is told of in each slot of the kernel side, so in this time at least once.
+const MOVES_WITHIN: Duration = Duration::from_millis(250);
 /// To find who holds the terminals is to look at all files of the machine: it
 /// may take one part in so many of the time.
 const OWNERS_SHARE: u32 = 10;
@@ -82,6 +87,8 @@ pub struct Kernel {
     scan_at: Option<BootTime>,
     /// When events were last taken.
     took_at: BootTime,
+    /// The last output that was told.
+    moved_at: BootTime,
     /// Living children of agents, and whose they are.
     children: BTreeMap<ProcessId, ProcessId>,
     /// Whose terminal's holder is to be found, and from when on.
@@ -157,6 +164,7 @@ impl Kernel {
             dropped: 0,
             scan_at: None,
             took_at: BootTime::default(),
+            moved_at: BootTime::default(),
             children: BTreeMap::new(),
             ownerless: BTreeMap::new(),
             find_owners_at: BootTime::default(),
@@ -205,7 +213,11 @@ impl Kernel {
         let owners = (!self.ownerless.is_empty()).then_some(self.find_owners_at);
         let others = self.scan_at.into_iter().chain(owners).chain(self.overflow.next());
         let next = self.schedule.next().into_iter().chain(others).min();
-        let patience = next.map_or(RESYNC, |next| next.since(boot_time()));
+        let now = boot_time();
+        let mut patience = next.map_or(RESYNC, |next| next.since(now));
+        if now.since(self.moved_at) <= MOVES_WITHIN {
+            patience = patience.min(GATHERS);
+        }
         let events: Vec<Event> = self.probe.wait(patience)?;
         if !events.is_empty() {
             self.took_at = boot_time();
@@ -297,6 +309,7 @@ impl Kernel {
             What::Output { process } => {
                 if let Some(watch) = self.watches.get_mut(&process.pid) {
                     watch.is_quiet = false;
+                    self.moved_at = at;
                     if !self.probe.has_timer() {
                         self.schedule.set(process.pid, at + QUIET);
                     }

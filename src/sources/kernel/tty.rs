@@ -105,7 +105,7 @@ impl TtyProbe {
     }
 
     /// What was told, as [`Ring::wait`].
-    pub(super) fn wait(&self, patience: Duration) -> anyhow::Result<Vec<Event>> {
+    pub(super) fn wait(&mut self, patience: Duration) -> anyhow::Result<Vec<Event>> {
         self.ring.wait(patience)
     }
 
