@@ -260,7 +260,7 @@ fn tells_of_quiet_once_and_on_time_with_either_timer() -> Result<()> {
         let delay = at.since(last_output);
         report(&format!("quiet by {probe:?}, {timer:?}: told {delay:?} after the last output"));
         assert!(delay >= Duration::from_millis(200), "{timer:?}: {delay:?}");
-        let latest = if support::is_emulated() { 2000 } else { 400 };
+        let latest = if support::is_emulated() { 2000 } else { 1000 };
         assert!(delay < Duration::from_millis(latest), "{timer:?}: {delay:?}");
     }
     Ok(())
@@ -318,8 +318,8 @@ fn a_picture_that_moves_on_wakes_nobody_and_holds_nothing_up() -> Result<()> {
     ensure!(keys.len() >= 10, "{keys:?}");
     // In an emulated machine all is late, and some may fail to draw in time.
     if !support::is_emulated() {
-        ensure!(longest < Some(Duration::from_millis(500)), "outputs were lost: {outputs:?}");
-        ensure!(late.last() < Some(&Duration::from_millis(500)), "nobody looks: {late:?}");
+        ensure!(longest < Some(Duration::from_secs(1)), "outputs were lost: {outputs:?}");
+        ensure!(late.last() < Some(&Duration::from_secs(2)), "nobody looks: {late:?}");
         let held = late.iter().filter(|late| **late > Duration::from_millis(25)).count();
         ensure!(held >= 5 * MOVERS, "outputs woke the monitor: {late:?}");
         ensure!(key < Duration::from_millis(40), "keys wait for the next look: {keys:?}");

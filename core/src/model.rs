@@ -1,18 +1,25 @@
 //! Everything the monitor believes, and the only place where belief changes.
 
+mod drawn;
+mod process;
+mod writers;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::drawn::Drawn;
+pub use self::process::ProjectSource;
+use self::process::{Process, WorksAt};
+use self::writers::Writers;
 use crate::belief::Belief;
-use crate::board::Order;
 use crate::density::Beginning;
 use crate::locate::Map;
 use crate::mute::Mutes;
 use crate::touched::Touched;
 use crate::{
-    Board, BootTime, Entry, Fact, Input, Located, Note, Owner, Phase, ProcessId, Profile, Profiles,
-    Reason, Row, Sequence, SessionId, Transcript, Tty, Wait, WindowId,
+    Board, BootTime, Entry, Fact, Input, Located, Note, Owner, Phase, ProcessId, Profiles, Row,
+    Sequence, SessionId, Transcript, Tty, Wait, WindowId,
 };
 
 /// How long an exited session stays on the board, and how long late facts
@@ -22,15 +29,8 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// A process seen so long after its start was found, not started.
 const FOUND: Duration = Duration::from_secs(2);
 
-/// An agent has started its servers by so long after its own start.
-const STARTS_SERVERS: Duration = Duration::from_secs(10);
-
 /// More children than this are not counted.
 const MAX_CHILDREN: usize = 4096;
-
-/// More transcripts than this are not kept in mind: the one not heard of for
-/// longest goes.
-const MAX_TRANSCRIPTS: usize = 1024;
 
 /// A prompt is written down so soon after the Enter that sent it.
 const ENTER_TO_ENTRY: Duration = Duration::from_secs(2);
@@ -48,34 +48,13 @@ pub struct Model {
     lost_events: u64,
     processes: Touched<ProcessId, Process>,
     terminals: BTreeMap<u64, Terminal>,
-    /// Whose conversation each transcript is, and when it was last heard of.
-    transcripts: BTreeMap<String, (ProcessId, BootTime)>,
+    writers: Writers,
     /// The last rows of sessions that ended a moment ago.
     ended: BTreeMap<SessionId, Row>,
     /// Processes that ended a moment ago: a scan may still tell of them.
     dead: BTreeSet<ProcessId>,
     deadlines: BTreeSet<(BootTime, Due)>,
-    /// The board's rows as they are, drawn anew where something was touched.
-    drawn: BTreeMap<Order, Arc<Row>>,
-    has_changed: bool,
-}
-
-/// What may name the project that a session works on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ProjectSource {
-    /// `I3PM_PROJECT_NAME` of the process's environment.
-    Environment,
-    /// The multiplexer's session, unless its name is only a number.
-    Session,
-    /// A mark of its window.
-    Mark,
-    /// The git root, or the directory.
-    Directory,
-}
-
-impl ProjectSource {
-    pub const DEFAULT_ORDER: [Self; 4] =
-        [Self::Environment, Self::Session, Self::Mark, Self::Directory];
+    drawn: Drawn,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -85,42 +64,6 @@ enum Due {
     Bury(ProcessId),
     /// A terminal is no longer new.
     Relocate,
-}
-
-/// What names the project of a process.
-#[derive(Debug)]
-struct WorksAt {
-    project: String,
-    named_project: Option<String>,
-    directory: String,
-}
-
-/// A process that a profile names. It is a session once it has a terminal and
-/// a belief.
-#[derive(Debug)]
-struct Process {
-    agent: String,
-    project: String,
-    named_project: Option<String>,
-    directory: String,
-    profile: Arc<Profile>,
-    beginning: Beginning,
-    tty: Option<Tty>,
-    owner: Option<Owner>,
-    located: Located,
-    attention_since: Option<BootTime>,
-    turns: u32,
-    /// Begins when it first wrote to its terminal or waited for it: a helper
-    /// of the same name does neither.
-    belief: Option<Belief>,
-    /// With the moment when each was seen to start.
-    children: BTreeMap<ProcessId, BootTime>,
-    entered_at: Option<BootTime>,
-    /// The first Enter, or the first time it was seen to work.
-    prompted_at: Option<BootTime>,
-    /// What it wrote down of itself, should it not be a session yet.
-    note: Option<Note>,
-    deadline: Option<BootTime>,
 }
 
 #[derive(Debug, Default)]
@@ -141,12 +84,11 @@ impl Model {
             lost_events: 0,
             processes: Touched::default(),
             terminals: BTreeMap::new(),
-            transcripts: BTreeMap::new(),
+            writers: Writers::default(),
             ended: BTreeMap::new(),
             dead: BTreeSet::new(),
             deadlines: BTreeSet::new(),
-            drawn: BTreeMap::new(),
-            has_changed: false,
+            drawn: Drawn::default(),
         }
     }
 
@@ -224,8 +166,9 @@ impl Model {
     }
 
     fn lose(&mut self, events: u64) {
-        self.has_changed |= self.lost_events != events;
-        self.lost_events = events;
+        if std::mem::replace(&mut self.lost_events, events) != events {
+            self.drawn.touch();
+        }
     }
 
     fn set_threshold(&mut self, at: BootTime, threshold: Duration) {
@@ -265,7 +208,7 @@ impl Model {
 
     /// Whose conversation a transcript is, if that is known.
     pub fn writer(&self, transcript: &str) -> Option<ProcessId> {
-        self.transcripts.get(transcript).map(|(process, _)| *process)
+        self.writers.of(transcript)
     }
 
     /// The next moment at which [`Model::expire`] has something to do.
@@ -276,12 +219,12 @@ impl Model {
 
     /// Whether the board has changed since this was asked for the last time.
     pub fn take_change(&mut self) -> bool {
-        std::mem::take(&mut self.has_changed)
+        self.drawn.take_change()
     }
 
     /// Costs little: rows are drawn when something happens to them.
     pub fn board(&self) -> Board {
-        Board { rows: self.drawn.values().cloned().collect(), lost_events: self.lost_events }
+        Board { rows: self.drawn.rows(), lost_events: self.lost_events }
     }
 
     /// The same with nothing but what is believed to rest on. For tests of
@@ -301,26 +244,8 @@ impl Model {
             let of_process =
                 SessionId { process: id, tty: 0 }..=SessionId { process: id, tty: u64::MAX };
             let ended = self.ended.range(of_process).map(|(_, row)| self.with_mute(row.clone()));
-            let rows: Vec<Row> = self.living_row(id).into_iter().chain(ended).collect();
-            let orders = (id.started_at, id.pid, 0)..=(id.started_at, id.pid, u64::MAX);
-            let is_left = |order: &Order| rows.iter().any(|row| row.order() == *order);
-            let gone: Vec<Order> = self
-                .drawn
-                .range(orders)
-                .map(|(order, _)| *order)
-                .filter(|it| !is_left(it))
-                .collect();
-            for order in gone {
-                self.drawn.remove(&order);
-                self.has_changed = true;
-            }
-            for row in rows {
-                // One that looks the same stays the same.
-                if self.drawn.get(&row.order()).is_none_or(|drawn| **drawn != row) {
-                    self.drawn.insert(row.order(), Arc::new(row));
-                    self.has_changed = true;
-                }
-            }
+            let rows = self.living_row(id).into_iter().chain(ended).collect();
+            self.drawn.replace(id, rows);
         }
     }
 
@@ -503,11 +428,11 @@ impl Model {
     }
 
     fn transcribe(&mut self, at: BootTime, transcript: Transcript, entry: Entry) {
-        let writer = self.transcripts.get(&transcript.name).map(|(process, _)| *process);
+        let writer = self.writers.of(&transcript.name);
         let Some(process) = writer.or_else(|| self.find_writer(at, &transcript, entry)) else {
             return;
         };
-        self.assign(at, transcript.name, process);
+        self.writers.assign(at, transcript.name, process);
         self.tell(at, process, |belief| belief.hear_entry(at, entry));
     }
 
@@ -535,16 +460,6 @@ impl Model {
         }
     }
 
-    fn assign(&mut self, at: BootTime, transcript: String, process: ProcessId) {
-        self.transcripts.insert(transcript, (process, at));
-        if self.transcripts.len() > MAX_TRANSCRIPTS {
-            let oldest = self.transcripts.iter().min_by_key(|(_, (_, at))| *at);
-            if let Some(oldest) = oldest.map(|(name, _)| name.clone()) {
-                self.transcripts.remove(&oldest);
-            }
-        }
-    }
-
     fn note(&mut self, at: BootTime, note: Note) {
         let is_same = |id: &ProcessId| {
             id.pid == note.pid
@@ -558,7 +473,7 @@ impl Model {
         };
         process.note = Some(note.clone());
         if let Some(transcript) = note.transcript {
-            self.assign(at, transcript, id);
+            self.writers.assign(at, transcript, id);
         }
         self.tell(at, id, |belief| belief.hear_note(at, &note.status, &note.detail));
     }
@@ -595,7 +510,7 @@ impl Model {
             self.leave(id, tty.id);
         }
         self.end(at, process.row(id, &self.project_order));
-        self.transcripts.retain(|_, (writer, _)| *writer != id);
+        self.writers.forget(id);
         self.dead.insert(id);
         self.deadlines.insert((at + FAREWELL, Due::Bury(id)));
     }
@@ -673,80 +588,5 @@ impl Model {
         if let Some(next) = next {
             self.deadlines.insert((next, Due::Settle(id)));
         }
-    }
-}
-
-impl Process {
-    /// How many of its children are not servers that it began with.
-    fn background(&self, id: ProcessId) -> usize {
-        let first = match (self.beginning, self.prompted_at) {
-            // Its first prompt was not seen.
-            (Beginning::FoundRunning, _) => id.started_at + STARTS_SERVERS,
-            (Beginning::Fresh, Some(prompted)) => prompted,
-            (Beginning::Fresh, None) => return 0,
-        };
-        self.children.keys().filter(|child| child.started_at >= first).count()
-    }
-
-    /// The person should come when a turn ends, and when something is asked
-    /// that was not asked before.
-    fn change_phase(&mut self, before: Phase, after: Phase, since: BootTime) {
-        let is_asked =
-            |reason| matches!(reason, Reason::Permission | Reason::Question | Reason::StartUp);
-        let calls = match (before, after) {
-            (Phase::Working, Phase::Waiting(_)) => {
-                self.turns = self.turns.saturating_add(1);
-                true
-            }
-            (Phase::Unknown, Phase::Waiting(reason)) => {
-                self.beginning == Beginning::Fresh || is_asked(reason)
-            }
-            // It had no reason yet: this is still the same wait.
-            (Phase::Waiting(Reason::Unknown), Phase::Waiting(_)) => return,
-            (Phase::Waiting(_), Phase::Waiting(reason)) if is_asked(reason) => true,
-            (Phase::Waiting(_), Phase::Waiting(_)) => return,
-            _ => false,
-        };
-        if after == Phase::Working {
-            self.prompted_at.get_or_insert(since);
-        }
-        self.attention_since = (calls && !self.located.is_in_focus).then_some(since);
-    }
-
-    fn project(&self, order: &[ProjectSource]) -> String {
-        let session = || {
-            // zellij, which tells no panes, makes names of its own up.
-            let steps = self.located.steps.iter().filter(|step| !step.pane.is_empty());
-            let names = steps.map(|step| &step.session);
-            names.rev().find(|name| !name.is_empty() && !name.bytes().all(|it| it.is_ascii_digit()))
-        };
-        let named = order.iter().find_map(|source| match source {
-            ProjectSource::Environment => self.named_project.as_ref(),
-            ProjectSource::Session => session(),
-            ProjectSource::Mark => self.located.marked_project.as_ref(),
-            ProjectSource::Directory => Some(&self.project).filter(|name| !name.is_empty()),
-        });
-        named.cloned().unwrap_or_default()
-    }
-
-    fn row(&self, id: ProcessId, order: &[ProjectSource]) -> Option<Row> {
-        let (tty, belief) = (self.tty.as_ref()?, self.belief.as_ref()?);
-        Some(Row {
-            session: SessionId { process: id, tty: tty.id },
-            agent: self.agent.clone(),
-            project: self.project(order),
-            tty: tty.clone(),
-            owner: self.owner.clone(),
-            located: self.located.clone(),
-            attention_since: self.attention_since,
-            turns: self.turns,
-            phase: belief.phase(),
-            since: belief.since(),
-            evidence: belief.rests_on(),
-            ladder: belief.ladder(),
-            decided_by: belief.decided_by(),
-            background: u32::try_from(self.background(id)).unwrap_or(u32::MAX),
-            mute: None,
-        })
     }
 }

@@ -227,6 +227,8 @@ impl Sinks {
             let (name, outcome) = (sink.name(), sink.show(before, after));
             let failed = self.failing.contains(&name);
             match &outcome {
+                // Told once, until it works again.
+                Err(error) if failed => debug!("{name}: {error:#}"),
                 Err(error) => warn!("{name}: {error:#}"),
                 Ok(()) if failed => {}
                 Ok(()) => continue,

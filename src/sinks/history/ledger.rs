@@ -112,7 +112,7 @@ fn kind(phase: Phase) -> Option<PhaseWord> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::Arc;
 
     use ebpf_ai_monitor_core::{Located, Pid, ProcessId, Reason, Tty};
@@ -123,11 +123,11 @@ mod tests {
         BootTime::from_millis(seconds * 1000)
     }
 
-    fn board(rows: &[Row]) -> Board {
+    pub(in super::super) fn board(rows: &[Row]) -> Board {
         Board { rows: rows.iter().cloned().map(Arc::new).collect(), ..Board::default() }
     }
 
-    fn row(phase: Phase, since: u64, called: Option<u64>, turns: u32) -> Row {
+    pub(in super::super) fn row(phase: Phase, since: u64, called: Option<u64>, turns: u32) -> Row {
         let process = ProcessId { pid: Pid(7), started_at: at(0) };
         Row {
             session: SessionId { process, tty: 1 },

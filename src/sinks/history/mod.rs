@@ -5,11 +5,13 @@ mod file;
 mod ledger;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use ebpf_ai_monitor_core::Board;
 use tracing::{info, warn};
 
@@ -24,10 +26,14 @@ use crate::sources::boot_time;
 /// As the person knows it.
 const PART: &str = "history";
 const FOLDER: &str = "ebpf-ai-monitor";
+/// Boards that may lie unwritten: a home that does not answer costs turns, not memory.
+const MOST_BEHIND: usize = 1000;
 
 #[derive(Debug)]
 pub(crate) struct History {
     news: Sender<News>,
+    /// Boards that were sent and are not yet taken.
+    behind: Arc<AtomicUsize>,
 }
 
 #[derive(Debug)]
@@ -63,9 +69,11 @@ impl History {
     ) -> anyhow::Result<Self> {
         let (sender, news) = channel();
         let file = HistoryFile::new(dir, wanted.days);
+        let behind = Arc::new(AtomicUsize::new(0));
+        let taken = Arc::clone(&behind);
         let keeper = Keeper { file, ledger: Ledger::default(), reporter, is_over: false };
-        thread::Builder::new().name(PART.into()).spawn(move || keeper.keep(&news))?;
-        Ok(Self { news: sender })
+        thread::Builder::new().name(PART.into()).spawn(move || keeper.keep(&news, &taken))?;
+        Ok(Self { news: sender, behind })
     }
 
     pub(crate) fn handle(&self) -> Handle {
@@ -82,6 +90,12 @@ impl Sink for History {
         if counted(before).eq(counted(after)) {
             return Ok(());
         }
+        let behind = self.behind.load(Ordering::Relaxed);
+        ensure!(
+            behind < MOST_BEHIND,
+            "the disk is {behind} changes behind; what comes now is lost"
+        );
+        self.behind.fetch_add(1, Ordering::Relaxed);
         self.news.send(News::Board(after.clone())).context("nobody keeps the history any more")
     }
 }
@@ -100,10 +114,11 @@ struct Keeper {
 }
 
 impl Keeper {
-    fn keep(mut self, news: &Receiver<News>) {
+    fn keep(mut self, news: &Receiver<News>, behind: &AtomicUsize) {
         while let Ok(item) = news.recv() {
             match item {
                 News::Board(board) => {
+                    behind.fetch_sub(1, Ordering::Relaxed);
                     let spans = self.ledger.follow(boot_time(), &board);
                     self.write(&spans);
                 }
@@ -155,5 +170,27 @@ fn entry(span: &Span, now: f64) -> Entry {
         agent: span.agent.clone(),
         project: span.project.clone(),
         pid: span.session.process.pid.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ebpf_ai_monitor_core::Phase;
+
+    use super::ledger::tests::{board, row};
+    use super::*;
+
+    #[test]
+    fn a_home_that_takes_nothing_costs_no_more_than_so_much() {
+        let (sender, news) = channel();
+        let mut history = History { news: sender, behind: Arc::default() };
+        let boards = [board(&[]), board(&[row(Phase::Working, 1, None, 0)])];
+        let mut show = |number: usize| history.show(&boards[number % 2], &boards[1 - number % 2]);
+        for number in 0..MOST_BEHIND {
+            show(number).unwrap();
+        }
+        let error = show(0).unwrap_err().to_string();
+        assert!(error.contains("1000 changes behind"), "{error}");
+        assert_eq!(news.try_iter().count(), MOST_BEHIND);
     }
 }
