@@ -386,7 +386,10 @@ fn what_cannot_be_gets_one_clear_line_and_code_1() -> Result<()> {
     others.arg(TOO_LONG).arg(&program).args(["--user", "root"]);
     let mut no_daemon = user.command(&program);
     no_daemon.args(["list", "--runtime-dir", "/nonexistent"]);
+    let mut by_sudo = Command::new(binary());
+    by_sudo.args(["list", "--runtime-dir", "/nonexistent"]).env("SUDO_UID", "1000");
     for (mut command, hint) in [
+        (by_sudo, "leave sudo out"),
         (without_btf, "CONFIG_DEBUG_INFO_BTF"),
         (without_privilege, "CAP_BPF and CAP_PERFMON"),
         (others, "CAP_BPF and CAP_PERFMON"),

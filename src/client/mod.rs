@@ -79,9 +79,14 @@ pub(crate) struct NotRunning;
 
 impl fmt::Display for NotRunning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(
-            "the monitor does not run; start it with: sudo ebpf-ai-monitor --user \"$USER\"",
-        )
+        // Each person's is asked in that person's own runtime directory.
+        let by_sudo =
+            rustix::process::geteuid().is_root() && std::env::var_os("SUDO_UID").is_some();
+        f.write_str(if by_sudo {
+            "no monitor of root's agents runs; to ask yours, leave sudo out"
+        } else {
+            "the monitor does not run; start it with: sudo ebpf-ai-monitor --user \"$USER\""
+        })
     }
 }
 
