@@ -8,24 +8,21 @@ use std::time::Duration;
 use common::{agent, at, epoll, read, titled, tty};
 use ebpf_ai_monitor_agents::Agents;
 use ebpf_ai_monitor_core::*;
+use fastrand::Rng;
 
 const STORIES: u64 = 2_000;
 const FACTS: u64 = 120;
 
-/// A small generator of repeatable randomness (splitmix64).
-struct Dice(u64);
+/// Makes up the same story for the same seed.
+struct Dice(Rng);
 
 impl Dice {
     fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (mixed ^ (mixed >> 31)) % sides
+        self.0.u64(..sides)
     }
 
     fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
-        choices[self.roll(choices.len() as u64) as usize]
+        choices[self.0.usize(..choices.len())]
     }
 
     fn process(&mut self) -> ProcessId {
@@ -172,7 +169,7 @@ fn model() -> Model {
 
 /// A story as the daemon would live it: dated facts in order.
 fn story(seed: u64) -> Vec<(u64, Fact)> {
-    let mut dice = Dice(seed);
+    let mut dice = Dice(Rng::with_seed(seed));
     let mut now = 10_000;
     let steps = dice.pick(&[5, 150, 400, 3_000]);
     (0..FACTS)

@@ -248,6 +248,7 @@ impl Out {
 mod tests {
     use ebpf_ai_monitor_agents::Agents;
     use ebpf_ai_monitor_core::*;
+    use fastrand::Rng;
 
     use super::*;
     use crate::sources::replay::{self, Recording};
@@ -255,16 +256,12 @@ mod tests {
     const TTY: u64 = 1;
     const AGENT: &str = "claude";
 
-    /// A small generator of repeatable randomness (splitmix64).
-    struct Dice(u64);
+    /// Makes up the same story for the same seed.
+    struct Dice(Rng);
 
     impl Dice {
         fn roll(&mut self, sides: u64) -> u64 {
-            self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-            let mut mixed = self.0;
-            mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-            mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-            (mixed ^ (mixed >> 31)) % sides
+            self.0.u64(..sides)
         }
 
         fn is_so(&mut self) -> bool {
@@ -272,7 +269,7 @@ mod tests {
         }
 
         fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
-            choices[self.roll(choices.len() as u64) as usize]
+            choices[self.0.usize(..choices.len())]
         }
 
         fn sequence(&mut self) -> Sequence {
@@ -337,7 +334,7 @@ mod tests {
     /// The daemon's facts of one session, from the moment at which the
     /// recording begins.
     fn story(seed: u64, began: BootTime, process: ProcessId) -> Vec<(BootTime, Fact)> {
-        let mut dice = Dice(seed);
+        let mut dice = Dice(Rng::with_seed(seed));
         let (project, directory) = (String::new(), String::new());
         let (agent, parent) = (AGENT.to_owned(), Pid(1));
         let mut now = began.max(process.started_at);
