@@ -16,9 +16,9 @@ use support::user::TestUser;
 use support::{mount_tracefs, report, take_turn, wait_until};
 
 const THRESHOLD: Duration = Duration::from_millis(1000);
-/// Two turns of the scripted agent take 18 s.
 /// A look that heals what was missed comes after ten seconds.
 const BEFORE_RESYNC: Duration = Duration::from_secs(7);
+/// Two turns of the scripted agent take 18 s.
 const BOUND: Duration = Duration::from_secs(40);
 const TURNS: [&str; 4] = ["--take-terminal", "--turns=2", "--work=4000", "--wait=5000"];
 const PHASES: [&str; 5] = ["working", "waiting", "working", "waiting", "exited"];
@@ -78,6 +78,20 @@ fn the_syscall_probe_follows_an_agent_without_any_privilege() -> Result<()> {
         assert_eq!(warnings(&monitor), [""; 0]);
     }
     Ok(())
+}
+
+/// It had none when it was looked at first, and writes ever since.
+#[test]
+fn the_syscall_probe_sees_who_takes_a_terminal_late() -> Result<()> {
+    skip_unless_root!();
+    let _turn = take_turn();
+    let user = TestUser::create()?;
+    let agent = example(&user, "scripted_agent")?;
+    let monitor = start(with_probe("syscalls"), &user, &["scripted_agent"])?;
+    let steps = ["--take-terminal", "--take-after=400", "--frame=20", "animate=60000"];
+    let _agent = OnPty::start(user.command(&agent).args(steps))?;
+    let works = || monitor.all_changes().is_ok_and(|all| all.iter().any(|it| it.to == "working"));
+    wait_until("work", BEFORE_RESYNC, works).with_context(|| format!("{:#?}", monitor.log()))
 }
 
 #[test]

@@ -311,7 +311,10 @@ impl Kernel {
                     watch.is_quiet = false;
                     self.moved_at = at;
                     if !self.probe.has_timer() {
-                        self.schedule.set(process.pid, at + QUIET);
+                        // It writes on a terminal that it had not when it was looked at.
+                        let is_news = watch.tty == Some(None)
+                            && at.since(watch.process.started_at) < TAKES_TTY;
+                        self.schedule.set(process.pid, if is_news { at } else { at + QUIET });
                     }
                 }
                 tell(inbox, at, Fact::Output(process))
