@@ -19,6 +19,7 @@ use rustix::process::{Pid, Signal};
 use serde_json::Value;
 use support::cost::{Holds, Meter, status};
 use support::crowd::Crowd;
+use support::memory_group::MemoryGroup;
 use support::monitor::{Monitor, read_truths};
 use support::pty::{OnPty, copy_program, example};
 use support::user::TestUser;
@@ -130,9 +131,7 @@ fn killed_again_and_again_it_leaves_nothing() -> Result<()> {
         monitor.kill()?;
     }
     report(&format!("{restarts} restarts in {:?}", began.elapsed()));
-    let is_no_more = |now: Kernel| now.programs <= before.programs && now.links <= before.links;
-    wait_until("the end of all programs", BOUND, || Kernel::now().is_ok_and(is_no_more))
-        .with_context(|| format!("{before:?} has become {:?}", Kernel::now()))?;
+    before.comes_back()?;
     let names = |folder: &str| -> Result<BTreeSet<_>> {
         let entries = fs::read_dir(user.home().join(folder))?;
         entries.map(|entry| Ok(entry?.file_name())).collect()
@@ -140,6 +139,37 @@ fn killed_again_and_again_it_leaves_nothing() -> Result<()> {
     let left = names("runtime/ebpf-ai-monitor")?;
     ensure!(left.len() <= 2, "more than the sockets: {left:?}");
     drop(waiting);
+    Ok(())
+}
+
+#[test]
+fn ended_for_want_of_memory_it_leaves_nothing_and_the_next_one_is_right() -> Result<()> {
+    skip_unless_root!();
+    let _turn = take_turn();
+    let before = Kernel::now()?;
+    let group = MemoryGroup::make(128 << 20)?;
+    let ward = Ward::by(group.command(binary()), TestUser::create()?, binary())?;
+    let works = ward.agent(&["animate=1000000"])?;
+    let waits = ward.waiter(&["read"])?;
+    let are_right = |rows: &[Value]| {
+        rows.len() == 2 && has(rows, works.pid(), "working") && has(rows, waits.pid(), "waiting")
+    };
+    ward.wait_for("both", are_right)?;
+    let daemon = format!("/proc/{}", ward.monitor.pid());
+    fs::write(Path::new(&daemon).join("oom_score_adj"), "1000")?;
+    let mut glutton = group.command(Path::new("tail")).arg("/dev/zero").spawn()?;
+    wait_until("a victim", BOUND, || group.killed().is_ok_and(|killed| killed > 0))?;
+    // It may be a second victim, or wait for the first to be gone.
+    let _ = glutton.kill();
+    glutton.wait()?;
+    let is_over =
+        || fs::read_to_string(format!("{daemon}/stat")).is_ok_and(|it| it.contains(") Z "));
+    wait_until("the daemon's end", BOUND, is_over)?;
+    let Ward { user, monitor, .. } = ward;
+    drop(monitor);
+    before.comes_back()?;
+    let took = Ward::of(user, binary())?.wait_for("both again", are_right)?;
+    report(&format!("after an end for want of memory and a restart: right within {took:?}"));
     Ok(())
 }
 
@@ -164,6 +194,13 @@ impl Kernel {
             programs: ids.len(),
             links: links.filter(|link| ids.contains(&link.prog_id)).count(),
         })
+    }
+
+    /// Waits until there is no more than this.
+    fn comes_back(self) -> Result<()> {
+        let is_no_more = |now: Self| now.programs <= self.programs && now.links <= self.links;
+        wait_until("the end of all programs", BOUND, || Self::now().is_ok_and(is_no_more))
+            .with_context(|| format!("{self:?} has become {:?}", Self::now()))
     }
 }
 

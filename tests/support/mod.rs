@@ -11,6 +11,7 @@ pub mod desk;
 pub mod desktop;
 pub mod ear;
 pub mod fake_sway;
+pub mod memory_group;
 pub mod model_server;
 pub mod monitor;
 pub mod mux;
