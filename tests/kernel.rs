@@ -315,7 +315,7 @@ fn a_picture_that_moves_on_wakes_nobody_and_holds_nothing_up() -> Result<()> {
         late.len(),
         middle(&late)
     ));
-    ensure!(keys.len() >= 10, "{keys:?}");
+    ensure!(!keys.is_empty(), "no key was told");
     // In an emulated machine all is late, and some may fail to draw in time.
     if !support::is_emulated() {
         ensure!(longest < Some(Duration::from_secs(1)), "outputs were lost: {outputs:?}");

@@ -17,8 +17,8 @@ use crate::support::user::TestUser;
 
 const COUNTS: [usize; 5] = [0, 1, 20, 200, 1000];
 const TIME: Duration = Duration::from_secs(8);
-/// Until an observer that has just come knows all of them.
-const SETTLE: Duration = Duration::from_secs(4);
+/// Until an observer that has just come knows all of them, and that they move.
+const SETTLE: Duration = Duration::from_secs(6);
 /// A tmux server draws no more in time.
 const MOST_PANES: usize = 200;
 const STEPS: [&str; 2] = ["--take-terminal", "animate=100000000"];
