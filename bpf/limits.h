@@ -13,7 +13,10 @@ enum {
 /* User space is told of a writer, and of a redraw, once in each slot. */
 enum { OUTPUT_SLOT_NS = 125 * 1000 * 1000 };
 
-/* Who wrote in so many slots in a row is known to move: more than core's density asks. */
-enum { GATHERED_AFTER_SLOTS = 24 };
+/*
+ * Who was told of so often, never more than so many slots apart, is known to
+ * move: more than core's density asks.
+ */
+enum { GATHERED_AFTER = 24, ROW_GAP_SLOTS = 2 };
 
 #endif

@@ -41,7 +41,7 @@ struct session {
 	__u64 last_output_ns;
 	__u64 told_slot;	/* of the last EVENT_OUTPUT */
 	__u32 terminal;
-	__u32 row;		/* of slots one after the other that were told */
+	__u32 row;		/* of slots that were told, close to each other */
 };
 
 struct {

@@ -41,7 +41,7 @@ int BPF_PROG(on_queue_work, int cpu, struct pool_workqueue *pool, struct work_st
 	event = RESERVE(struct output_event, EVENT_OUTPUT);
 	if (!event)
 		return 0;	/* the next write tells */
-	session->row = session->told_slot + 1 == slot ? session->row + 1 : 0;
+	session->row = slot - session->told_slot <= ROW_GAP_SLOTS ? session->row + 1 : 0;
 	session->told_slot = slot;
 	event->header.at_ns = now;
 	event->header.terminal = port->terminal;
@@ -50,7 +50,7 @@ int BPF_PROG(on_queue_work, int cpu, struct pool_workqueue *pool, struct work_st
 	event->reserved = 0;
 	event->last_output_ns = now;
 	/* That a picture still moves is no news: whoever wakes next reads it. */
-	if (session->row >= GATHERED_AFTER_SLOTS)
+	if (session->row >= GATHERED_AFTER)
 		bpf_ringbuf_submit(event, BPF_RB_NO_WAKEUP);
 	else
 		submit(event);

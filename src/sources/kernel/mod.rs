@@ -59,8 +59,9 @@ const BREATH: Duration = Duration::from_millis(3);
 /// Output of a picture that has moved for long does not wake: it is taken so late
 /// at the latest.
 const GATHERS: Duration = Duration::from_millis(125);
-/// Who moves is told of in each slot of the kernel side, so in this time at least once.
-const MOVES_WITHIN: Duration = Duration::from_millis(250);
+/// Who moves is told of in every second slot of the kernel side, so in this time at
+/// least once.
+const MOVES_WITHIN: Duration = Duration::from_millis(375);
 /// To find who holds the terminals is to look at all files of the machine: it
 /// may take one part in so many of the time.
 const OWNERS_SHARE: u32 = 10;
