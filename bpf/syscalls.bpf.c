@@ -187,7 +187,8 @@ static __always_inline bool tell(void *ctx, void *event, __u64 size)
 	if (!bpf_perf_event_output(ctx, &events, BPF_F_CURRENT_CPU, event, size))
 		return true;
 #else
-	if (!bpf_ringbuf_output(&events, event, size, 0))
+	/* User space sleeps by edges: each event has to be one. */
+	if (!bpf_ringbuf_output(&events, event, size, BPF_RB_FORCE_WAKEUP))
 		return true;
 #endif
 	lost = bpf_map_lookup_elem(&dropped, &zero);
