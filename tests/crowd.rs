@@ -100,6 +100,8 @@ fn many_sessions_work_and_wait_at_once() -> Result<()> {
     let steps = ["enter", &works, "animate=40000", "enter", &rests, "pause=1000000"];
     let mut crowd = hall.crowd(count, &steps)?;
     hall.wait_for(count, &["unknown", "waiting"])?;
+    // Who has just come is looked at more often.
+    thread::sleep(Duration::from_secs(6));
     let at_rest = Meter::start(pid)?;
     thread::sleep(Duration::from_secs(5));
     report(&format!("{count} sessions at rest: {:.2} % of a core", at_rest.share()? * 100.0));

@@ -1,6 +1,7 @@
 //! The loop: facts in, boards out.
 
 mod outside;
+mod pace;
 mod reload;
 mod start;
 
@@ -18,6 +19,7 @@ use tracing::level_filters::LevelFilter;
 use tracing::{debug, error, info, warn};
 
 use self::outside::Outside;
+use self::pace::Pace;
 use self::reload::configured;
 use self::start::Start;
 use crate::config::{ConfigFiles, Flags, TranscriptUse};
@@ -37,10 +39,6 @@ use crate::sources::{self, Dated, boot_time};
 /// With both cores of a small machine busy, this cuts the slowest answers from
 /// 0.3 ms to 0.1 ms. Costs nothing, since the daemon sleeps nearly always.
 const NICENESS: i32 = -10;
-
-/// A board is work for each who shows it, the more the longer it is: what changes
-/// within so short a time for each row is shown together.
-const SHOWS_A_ROW: Duration = Duration::from_micros(10);
 
 pub(crate) struct Settings {
     pub(crate) user: User,
@@ -161,10 +159,10 @@ fn draw(
     teller: Option<&Facts>,
 ) -> anyhow::Result<()> {
     let mut shown = Board::default();
-    let mut show_from = boot_time();
+    let mut pace = Pace::new(boot_time());
     let mut has_changed = false;
     loop {
-        let due = model.next_deadline().into_iter().chain(has_changed.then_some(show_from)).min();
+        let due = model.next_deadline().into_iter().chain(has_changed.then(|| pace.next())).min();
         let patience = due.map(|due| due.since(boot_time()));
         let mut may_be_held_otherwise = false;
         let told = match facts.recv_timeout(patience.unwrap_or(Duration::MAX)) {
@@ -192,15 +190,14 @@ fn draw(
         // Most facts change nothing that is shown.
         has_changed |= model.take_change();
         let now = boot_time();
-        if !has_changed || now < show_from {
+        if !has_changed || now < pace.next() {
             continue;
         }
         has_changed = false;
         let board = model.board();
         if board != shown {
             sinks.show(&shown, &board);
-            let rows = u32::try_from(board.rows.len()).unwrap_or(u32::MAX);
-            show_from = now + SHOWS_A_ROW.saturating_mul(rows);
+            pace.shown(now, board.rows.len());
             shown = board;
         }
     }
