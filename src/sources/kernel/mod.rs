@@ -228,12 +228,28 @@ impl Kernel {
         }
         let now = boot_time();
         while let Some(pid) = self.schedule.take_due(now) {
-            self.look(pid, inbox)?;
+            if let Some(later) = self.has_written_since(pid, now) {
+                self.schedule.set(pid, later);
+            } else {
+                self.look(pid, inbox)?;
+            }
         }
         self.make_good(now, inbox)?;
         self.tell_owners(inbox)?;
         self.overflow.tell(now, self.probe.refused());
         Ok(())
+    }
+
+    /// When it may be quiet, if it was to be looked at for that and has gone on
+    /// writing: to ask for its last output costs next to nothing, a look much.
+    fn has_written_since(&self, pid: Pid, now: BootTime) -> Option<BootTime> {
+        let watch = self.watches.get(&pid)?;
+        let awaits_quiet = !self.probe.has_timer() && !watch.is_quiet;
+        if !awaits_quiet || !matches!(watch.tty, Some(Some(_))) {
+            return None;
+        }
+        let quiet_at = self.probe.last_output(watch.process)? + QUIET;
+        (quiet_at > now).then_some(quiet_at)
     }
 
     /// Finds out what was missed, some time after it was.
