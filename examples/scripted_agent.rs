@@ -52,7 +52,7 @@ struct Cli {
     take_terminal: bool,
     /// Sleep so long before all else, in milliseconds
     #[arg(long, default_value_t = 0)]
-    take_after: u64,
+    begin_after: u64,
     /// How it waits for keys
     #[arg(long, value_enum, default_value_t = Waits::Read)]
     waits: Waits,
@@ -133,7 +133,7 @@ fn unescape(text: &str) -> anyhow::Result<Vec<u8>> {
 
 fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
-    sleep(Duration::from_millis(cli.take_after));
+    sleep(Duration::from_millis(cli.begin_after));
     if cli.take_terminal {
         setsid()?;
         ioctl_tiocsctty(stdin())?;

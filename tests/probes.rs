@@ -88,7 +88,7 @@ fn the_syscall_probe_sees_who_takes_a_terminal_late() -> Result<()> {
     let user = TestUser::create()?;
     let agent = example(&user, "scripted_agent")?;
     let monitor = start(with_probe("syscalls"), &user, &["scripted_agent"])?;
-    let steps = ["--take-terminal", "--take-after=400", "--frame=20", "animate=60000"];
+    let steps = ["--take-terminal", "--begin-after=400", "--frame=20", "animate=60000"];
     let _agent = OnPty::start(user.command(&agent).args(steps))?;
     let works = || monitor.all_changes().is_ok_and(|all| all.iter().any(|it| it.to == "working"));
     wait_until("work", BEFORE_RESYNC, works).with_context(|| format!("{:#?}", monitor.log()))

@@ -18,22 +18,17 @@ impl MemoryGroup {
     pub fn make(most_bytes: u64) -> Result<Self> {
         let name = format!("aimon-test-{}", std::process::id());
         let old = Path::new("/sys/fs/cgroup/memory");
-        let (folder, limits, counts) = if old.exists() {
-            (old.join(name), ["memory.limit_in_bytes"].as_slice(), "memory.oom_control")
+        let (folder, limit, counts) = if old.exists() {
+            (old.join(name), "memory.limit_in_bytes", "memory.oom_control")
         } else {
             let root = Path::new("/sys/fs/cgroup");
             fs::write(root.join("cgroup.subtree_control"), "+memory")
                 .context("there is no control of memory")?;
-            (root.join(name), ["memory.max", "memory.swap.max"].as_slice(), "memory.events")
+            (root.join(name), "memory.max", "memory.events")
         };
         fs::create_dir(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let group = Self { folder, counts };
-        for limit in limits {
-            let most_bytes = if limit.contains("swap") { 0 } else { most_bytes };
-            let set = fs::write(group.folder.join(limit), most_bytes.to_string());
-            // A kernel may count no swap.
-            set.or_else(|error| if limit.contains("swap") { Ok(()) } else { Err(error) })?;
-        }
+        fs::write(group.folder.join(limit), most_bytes.to_string())?;
         Ok(group)
     }
 
