@@ -1,7 +1,7 @@
 //! Which terminals a process holds, and by which socket it is found: read from
 //! its open files, so only of the user's own processes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs::{self, Metadata};
 use std::os::unix::ffi::OsStringExt as _;
@@ -41,26 +41,52 @@ pub(crate) fn held_by(pid: Pid) -> Option<Held> {
     Some(held)
 }
 
-/// Who holds the master of this terminal. `near` is a process on it, whose
-/// ancestors are the likely ones.
-pub(crate) fn owner_of(tty: &str, near: Pid) -> Option<Owner> {
-    let pts = tty.strip_prefix("pts/")?.parse().ok()?;
-    let holds = |pid: &Pid| {
-        let files = open_files(*pid).unwrap_or_default();
-        let mut masters = files.iter().filter(|(number, target)| is_master(*pid, number, target));
-        masters.any(|(number, _)| master_of(*pid, number) == Some(pts))
-    };
-    // What it started while it held the terminal may hold it too.
-    let eldest = |pids: Vec<Pid>| {
-        let found = pids.into_iter().filter(holds);
-        found.filter_map(|pid| Some((proc::stat(pid)?, pid))).min_by_key(|(stat, _)| stat.started)
-    };
-    let (stat, pid) = eldest(proc::ancestors(near)).or_else(|| eldest(proc::all()))?;
-    Some(Owner {
-        process: ProcessId { pid, started_at: stat.started.begin() },
-        comm: stat.comm,
-        ancestors: proc::ancestors(pid),
-    })
+/// Who holds the masters of terminals: each process is looked at once, however
+/// many terminals are asked for.
+#[derive(Debug, Default)]
+pub(crate) struct Owners {
+    masters: BTreeMap<Pid, BTreeSet<u32>>,
+    /// Of all processes, once they were needed.
+    holders: Option<BTreeMap<u32, Vec<Pid>>>,
+}
+
+impl Owners {
+    /// `near` is a process on this terminal, whose ancestors are the likely ones.
+    pub(crate) fn find(&mut self, tty: &str, near: Pid) -> Option<Owner> {
+        let pts = tty.strip_prefix("pts/")?.parse().ok()?;
+        let mut likely = proc::ancestors(near);
+        likely.retain(|pid| self.masters_of(*pid).contains(&pts));
+        let (stat, pid) = eldest(likely).or_else(|| eldest(self.holders_of(pts)))?;
+        Some(Owner {
+            process: ProcessId { pid, started_at: stat.started.begin() },
+            comm: stat.comm,
+            ancestors: proc::ancestors(pid),
+        })
+    }
+
+    fn masters_of(&mut self, pid: Pid) -> &BTreeSet<u32> {
+        let held = || held_by(pid).unwrap_or_default().masters;
+        self.masters.entry(pid).or_insert_with(held)
+    }
+
+    fn holders_of(&mut self, pts: u32) -> Vec<Pid> {
+        if self.holders.is_none() {
+            let mut holders: BTreeMap<u32, Vec<Pid>> = BTreeMap::new();
+            for pid in proc::all() {
+                for master in self.masters_of(pid) {
+                    holders.entry(*master).or_default().push(pid);
+                }
+            }
+            self.holders = Some(holders);
+        }
+        self.holders.as_ref().and_then(|holders| holders.get(&pts)).cloned().unwrap_or_default()
+    }
+}
+
+/// What it started while it held the terminal may hold it too.
+fn eldest(pids: Vec<Pid>) -> Option<(proc::Stat, Pid)> {
+    let known = pids.into_iter().filter_map(|pid| Some((proc::stat(pid)?, pid)));
+    known.min_by_key(|(stat, _)| stat.started)
 }
 
 /// The inodes of the sockets that a process has open.

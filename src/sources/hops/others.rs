@@ -17,7 +17,7 @@ use tracing::debug;
 
 use super::zellij;
 use crate::proc::{self, Stat, Tick};
-use crate::terminals;
+use crate::terminals::{self, Owners};
 
 /// The kernel's name of screen's server.
 const SCREEN: &str = "screen";
@@ -75,12 +75,13 @@ fn shown_by(
     // Only what shows a single terminal certainly shows this one. The files of
     // sudo are not for us to see; it has one.
     let is_single = held.is_none_or(|held| held.masters.len() <= 1);
+    let mut owners = Owners::default();
     let viewers: Vec<Viewer> = outer
         .into_iter()
         .map(|pts| format!("pts/{pts}"))
         .filter(|tty| !inner.contains(tty))
         .map(|tty| Viewer {
-            owner: terminals::owner_of(&tty, pid),
+            owner: owners.find(&tty, pid),
             tty,
             sight: if is_single { Sight::Current } else { Sight::Behind },
         })

@@ -12,8 +12,9 @@ use ebpf_ai_monitor_core::{Hop, HopKind, Owner, Pane, Pid};
 use tracing::{debug, info, warn};
 
 use super::panes;
+use crate::terminals::{self, Owners};
 use crate::tmux::Client;
-use crate::{proc, terminals, tmux};
+use crate::{proc, tmux};
 
 /// tmux answers in a tenth of a millisecond.
 const ANSWER_BOUND: Duration = Duration::from_secs(10);
@@ -273,10 +274,11 @@ fn read(
     owners: &mut BTreeMap<(Pid, String), Option<Owner>>,
 ) -> Vec<Pane> {
     let mut present = BTreeMap::new();
+    let mut holders = Owners::default();
     let panes = panes::read(terminals, clients, lines, |client, tty| {
         let key = (client, tty.to_owned());
         let known = present.get(&key).or_else(|| owners.get(&key)).cloned();
-        let owner = known.unwrap_or_else(|| terminals::owner_of(tty, client));
+        let owner = known.unwrap_or_else(|| holders.find(tty, client));
         present.insert(key, owner.clone());
         owner
     });

@@ -9,6 +9,7 @@ use super::full::Refused;
 use super::syscalls::SyscallProbe;
 use super::tty::TtyProbe;
 use super::wire::{Event, LookRecord};
+use crate::terminals::Owners;
 
 /// What the person asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,8 +85,9 @@ impl Probe {
         match self {
             Self::Tty(probe) => probe.owners_of(wanted),
             Self::Syscalls(_) => {
+                let mut owners = Owners::default();
                 let owner = |(process, tty): (&ProcessId, &Tty)| {
-                    Some((tty.id, crate::terminals::owner_of(&tty.name, process.pid)?))
+                    Some((tty.id, owners.find(&tty.name, process.pid)?))
                 };
                 Ok(wanted.iter().filter_map(owner).collect())
             }
