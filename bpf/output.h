@@ -46,19 +46,22 @@ static __noinline int tell_sequence(struct scan *scan, __u32 length)
 	return 0;
 }
 
+enum { LINE = 64 };		/* bytes; a part of a PIECE */
+
 struct piece {
 	struct scan *scan;
 	__u32 bytes;
+	__u32 first_word;	/* of the line */
 };
 
-/* Eight bytes at a time: text without a control is passed over whole. */
+/* Text without a control is passed over whole. */
 static long scan_word(__u32 index, struct piece *piece)
 {
 	struct scan *scan = piece->scan;
-	__u32 at = index % (PIECE / 8) * 8;
+	__u32 at = (piece->first_word + index) % (PIECE / 8) * 8;
 	__u64 word = *(__u64 *)(scan->piece + at);
 
-	if (is_text(scan, word)) {
+	if (at + 8 <= piece->bytes && is_text(scan, word)) {
 		pass_over(scan, word);
 		return 0;
 	}
@@ -68,6 +71,26 @@ static long scan_word(__u32 index, struct piece *piece)
 		scan_byte(scan, word & 0xff);
 		word >>= 8;
 	}
+	return 0;
+}
+
+/* Eight words at a time, if nothing in them has a meaning; else each by itself. */
+static long scan_line(__u32 index, struct piece *piece)
+{
+	struct scan *scan = piece->scan;
+	__u32 at = index % (PIECE / LINE) * LINE;
+	__u64 *words = (__u64 *)(scan->piece + at);
+	bool all_plain = scan->state == GROUND && at + LINE <= piece->bytes;
+
+#pragma unroll
+	for (int i = 0; i < LINE / 8; i++)
+		all_plain = all_plain && is_plain(words[i]);
+	if (all_plain) {
+		scan->utf8_left = 0;
+		return 0;
+	}
+	piece->first_word = at / 8;
+	bpf_loop(LINE / 8, scan_word, piece, 0);
 	return 0;
 }
 
@@ -82,7 +105,7 @@ static __always_inline int scan_piece(struct scan *scan, const void *from, __u64
 	if (bpf_probe_read_kernel(scan->piece, bytes, from))
 		return -1;
 	piece.bytes = bytes;
-	bpf_loop((bytes + 7) / 8, scan_word, &piece, 0);
+	bpf_loop((bytes + LINE - 1) / LINE, scan_line, &piece, 0);
 	return 0;
 }
 

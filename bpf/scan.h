@@ -215,6 +215,12 @@ static __always_inline bool has_byte(__u64 word, __u8 byte)
 	return (word - ALL_BYTES) & ~word & (ALL_BYTES << 7);
 }
 
+/* No character of more than a byte, and nothing that means something in a text. */
+static __always_inline bool is_plain(__u64 word)
+{
+	return !(word & ALL_BYTES << 7) && !has_byte(word, 0x1b) && !has_byte(word, '\a');
+}
+
 /* The same as `goes_on` byte by byte over a word without controls. */
 static __always_inline void pass_over(struct scan *scan, __u64 word)
 {

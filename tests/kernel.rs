@@ -530,8 +530,14 @@ fn finds_sequences_in_all_their_forms() -> Result<()> {
             (&[r"\e[?20", r"04l"], &[Sequence::PasteMode(Mode::Reset)]),
             (&[r"\e[?200\e[?2004h\e[?1004h\e[2004h\e[?20045h"], &[Sequence::PasteMode(Mode::Set)]),
         ];
+        // A character is cut where what is scanned in one go ends, wherever that is.
+        let cut_characters: Vec<String> = (1_001..=1_008)
+            .flat_map(|bytes| [format!("{}\\xc3", "x".repeat(bytes)), r"\x9d0;no\a".to_owned()])
+            .collect();
+        let cut_characters: Vec<&str> = cut_characters.iter().map(String::as_str).collect();
+        let bells = [const { Sequence::Bell }; 8];
         let lab = Lab::of_shells(probe)?;
-        for (texts, expected) in table {
+        for (texts, expected) in table.iter().chain([&(&cut_characters[..], &bells[..])]) {
             let found: Vec<Sequence> = found_in(&lab, texts)?
                 .into_iter()
                 .filter_map(|fact| match fact {
@@ -539,7 +545,7 @@ fn finds_sequences_in_all_their_forms() -> Result<()> {
                     _ => None,
                 })
                 .collect();
-            assert_eq!(found, *expected, "{texts:?}");
+            assert_eq!(found, *expected, "{:.80}", texts[0]);
         }
         Ok(())
     })
