@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, ensure};
-use rustix::time::{ClockId, Timespec, clock_settime};
+use rustix::time::{ClockId, Timespec, clock_gettime, clock_settime};
 use serde_json::Value;
 use support::monitor::read_truths;
 use support::pty::{OnPty, example};
@@ -139,6 +139,54 @@ fn states_times_and_badges_stay_right_while_the_time_of_day_jumps() -> Result<()
     emulator.kill()?;
     emulator.wait()?;
     Ok(())
+}
+
+/// For how long the machine sleeps, in seconds: past every threshold.
+const SLEEP: u64 = 8;
+
+#[test]
+#[ignore = "puts the machine to sleep: make test-kernels runs it in a machine of its own"]
+fn who_works_when_the_machine_falls_asleep_works_when_it_wakes() -> Result<()> {
+    skip_unless_root!();
+    let _turn = take_turn();
+    let ward = Ward::open(binary())?;
+    let (works, rests) = (ward.agent(&["animate=100000000"])?, ward.waiter(&["read"])?);
+    let find = |rows: &[Value], on_pty: &OnPty| {
+        rows.iter().find(|row| row["pid"] == on_pty.pid()).cloned().unwrap_or_default()
+    };
+    ward.wait_for("one that works and one that waits", |rows| {
+        find(rows, &works)["phase"] == "working" && find(rows, &rests)["phase"] == "waiting"
+    })?;
+    let before = ward.rows()?;
+    let slept_before = asleep();
+    sleep_until_the_alarm()?;
+    let slept = asleep().saturating_sub(slept_before);
+    report(&format!("the machine slept for {slept:?}"));
+    ensure!(slept > Duration::from_secs(SLEEP / 2), "it did not sleep: {slept:?}");
+    thread::sleep(CLOSE);
+    let (after, told) = (ward.rows()?, ward.monitor.log().join("\n"));
+    for agent in [&works, &rests] {
+        let (before, after) = (find(&before, agent), find(&after, agent));
+        let mut changes = ward.monitor.changes(agent.tty())?;
+        changes.retain(|change| change.to != "unknown");
+        let is_as_before = ["phase", "since_ns", "turns"].iter().all(|it| before[it] == after[it]);
+        ensure!(is_as_before && changes.len() == 1, "{before:#} {after:#} {changes:#?} {told}");
+    }
+    ensure!(told.contains("the machine slept for"), "{told}");
+    Ok(())
+}
+
+/// How long this machine has slept since it was started.
+fn asleep() -> Duration {
+    let awake = Duration::try_from(clock_gettime(ClockId::Monotonic)).unwrap_or_default();
+    Duration::from_nanos(boot_time_ns()).saturating_sub(awake)
+}
+
+fn sleep_until_the_alarm() -> Result<()> {
+    const ALARM: &str = "/sys/class/rtc/rtc0/wakealarm";
+    fs::write(ALARM, "0")?;
+    fs::write(ALARM, format!("+{SLEEP}")).context("cannot set the alarm")?;
+    fs::write("/sys/power/state", "mem").context("cannot fall asleep")
 }
 
 fn is_of_this_time(badge: &Path) -> bool {

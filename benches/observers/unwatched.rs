@@ -22,7 +22,7 @@ use crate::support::wait_until;
 /// Each round has one turn of each observer, and two of nobody.
 const ROUNDS: usize = 8;
 /// The best of so many is the result: whatever else runs here only slows down.
-const BURSTS: usize = 25;
+const BURSTS: usize = 12;
 const BOUND: Duration = Duration::from_secs(30);
 /// What a watched agent writes: so many mebibytes of text.
 const FLOOD: u32 = 8;

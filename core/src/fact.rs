@@ -42,6 +42,12 @@ pub enum Fact {
         process: ProcessId,
         last_output: BootTime,
     },
+    /// The machine slept while the process lived, from about `since` until now.
+    /// What comes next may have been true before.
+    Slept {
+        process: ProcessId,
+        since: BootTime,
+    },
     /// Somebody typed, or the terminal answered.
     Input {
         tty: u64,
@@ -137,6 +143,7 @@ impl Fact {
             | Self::Attached { process, .. }
             | Self::Output(process)
             | Self::Quiet { process, .. }
+            | Self::Slept { process, .. }
             | Self::Looked { process, .. }
             | Self::ChildStarted { process, .. }
             | Self::ChildExited { process, .. }

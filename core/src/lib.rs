@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod alert;
+mod awake;
 mod badge;
 mod belief;
 mod blocked;

@@ -12,6 +12,7 @@ use self::drawn::Drawn;
 pub use self::process::ProjectSource;
 use self::process::{Process, WorksAt};
 use self::writers::Writers;
+use crate::awake::AwakeClock;
 use crate::belief::Belief;
 use crate::density::Beginning;
 use crate::locate::Map;
@@ -95,8 +96,12 @@ impl Model {
     /// Takes in one fact, after all that was due before it. To be told the
     /// same fact twice changes nothing.
     pub fn apply(&mut self, at: BootTime, fact: Fact) {
-        self.expire(at);
+        // By the time at which a sleep ends nothing of it is known to be due.
+        if !matches!(fact, Fact::Slept { .. }) {
+            self.expire(at);
+        }
         match fact {
+            Fact::Slept { process, since } => self.sleep(at, process, since),
             Fact::Started { process, parent: _, agent, project, named_project, directory } => {
                 let works_at = WorksAt { project, named_project, directory };
                 self.start(at, process, agent, works_at);
@@ -133,20 +138,16 @@ impl Model {
             Fact::Lost(events) => self.lose(events),
             Fact::Output(process) => self.output(at, process),
             Fact::Quiet { process, last_output } => {
-                self.tell(at, process, |belief| belief.hear_quiet(last_output));
+                self.tell(at, process, |belief, clock| belief.hear_quiet(clock.read(last_output)));
             }
             Fact::Input { tty, input } => self.input(at, tty, input),
             Fact::Sequence { tty, sequence } => self.sequence(at, tty, &sequence),
             Fact::Redrawn { tty } => {
                 if let Some(process) = self.writer_on(tty) {
-                    self.tell(at, process, |belief| belief.hear_redraw(at));
+                    self.tell(at, process, |belief, clock| belief.hear_redraw(clock.read(at)));
                 }
             }
-            Fact::Gap { tty, bytes: _ } => {
-                for process in self.on_terminal(tty) {
-                    self.tell(at, process, Belief::hear_gap);
-                }
-            }
+            Fact::Gap { tty, bytes: _ } => self.doubt(at, tty),
             Fact::Looked { process, waits } => self.look(at, process, waits),
             Fact::ChildStarted { process, child } => {
                 self.change_children(at, process, |children| {
@@ -175,7 +176,7 @@ impl Model {
         self.threshold = threshold;
         let processes: Vec<ProcessId> = self.processes.keys().copied().collect();
         for process in processes {
-            self.tell(at, process, |belief| belief.set_threshold(threshold));
+            self.tell(at, process, |belief, _| belief.set_threshold(threshold));
         }
     }
 
@@ -189,7 +190,7 @@ impl Model {
         {
             self.deadlines.pop_first();
             match what {
-                Due::Settle(process) => self.tell(due, process, |_| {}),
+                Due::Settle(process) => self.tell(due, process, |_, _| {}),
                 Due::Forget(session) => {
                     if self.ended.get(&session).is_some_and(|row| row.decided_by + FAREWELL <= due)
                     {
@@ -204,6 +205,11 @@ impl Model {
             }
         }
         self.draw();
+    }
+
+    /// All that live.
+    pub fn processes(&self) -> impl Iterator<Item = ProcessId> {
+        self.processes.keys().copied()
     }
 
     /// Whose conversation a transcript is, if that is known.
@@ -301,6 +307,7 @@ impl Model {
             attention_since: None,
             turns: 0,
             belief: None,
+            clock: AwakeClock::default(),
             children: BTreeMap::new(),
             entered_at: None,
             prompted_at: None,
@@ -384,10 +391,24 @@ impl Model {
 
     fn output(&mut self, at: BootTime, id: ProcessId) {
         self.begin(at, id);
-        self.tell(at, id, |belief| belief.hear_output(at));
+        self.tell(at, id, |belief, clock| belief.hear_output(clock.read(at)));
         let tty = self.processes.get(&id).and_then(|process| process.tty.as_ref());
         if let Some(terminal) = tty.and_then(|tty| self.terminals.get_mut(&tty.id)) {
             terminal.wrote_last = Some(id);
+        }
+    }
+
+    /// The machine slept until now.
+    fn sleep(&mut self, until: BootTime, id: ProcessId, since: BootTime) {
+        if let Some(process) = self.processes.get_mut(&id) {
+            process.clock.sleep(since, until);
+            self.reschedule(id);
+        }
+    }
+
+    fn doubt(&mut self, at: BootTime, tty: u64) {
+        for process in self.on_terminal(tty) {
+            self.tell(at, process, |belief, _| belief.hear_gap());
         }
     }
 
@@ -395,7 +416,7 @@ impl Model {
         if waits.is_some() {
             self.begin(at, id);
         }
-        self.tell(at, id, |belief| belief.hear_look(at, waits));
+        self.tell(at, id, |belief, clock| belief.hear_look(clock.read(at), waits));
     }
 
     fn input(&mut self, at: BootTime, tty: u64, input: Input) {
@@ -406,7 +427,7 @@ impl Model {
                 process.entered_at = Some(at);
                 process.prompted_at.get_or_insert(at);
             }
-            self.tell(at, id, |belief| belief.hear_input(at, input));
+            self.tell(at, id, |belief, clock| belief.hear_input(clock.read(at), input));
             if (input.enter || input.escape || input.interrupt || input.focus_in)
                 && let Some(process) = self.processes.get_mut(&id)
             {
@@ -424,7 +445,9 @@ impl Model {
         let Some(process) = self.processes.get_mut(&id) else { return };
         change(&mut process.children);
         let youngest = process.children.values().max().copied();
-        self.tell(at, id, |belief| belief.hear_children(at, youngest));
+        self.tell(at, id, |belief, clock| {
+            belief.hear_children(clock.read(at), youngest.map(|at| clock.read(at)));
+        });
     }
 
     fn transcribe(&mut self, at: BootTime, transcript: Transcript, entry: Entry) {
@@ -433,7 +456,7 @@ impl Model {
             return;
         };
         self.writers.assign(at, transcript.name, process);
-        self.tell(at, process, |belief| belief.hear_entry(at, entry));
+        self.tell(at, process, |belief, clock| belief.hear_entry(clock.read(at), entry));
     }
 
     /// Whose prompt it is that was written down: that of the one session whose
@@ -450,7 +473,10 @@ impl Model {
         let may_have_written = |process: &Process| {
             process.belief.is_some()
                 && process.agent == transcript.agent
-                && process.entered_at.is_some_and(|enter| at.since(enter) <= ENTER_TO_ENTRY)
+                && process.entered_at.is_some_and(|enter| {
+                    let clock = &process.clock;
+                    clock.read(at).since(clock.read(enter)) <= ENTER_TO_ENTRY
+                })
                 && transcript.directory.as_ref().is_none_or(|it| *it == process.directory)
         };
         let mut found = self.processes.iter().filter(|(_, process)| may_have_written(process));
@@ -475,7 +501,9 @@ impl Model {
         if let Some(transcript) = note.transcript {
             self.writers.assign(at, transcript, id);
         }
-        self.tell(at, id, |belief| belief.hear_note(at, &note.status, &note.detail));
+        self.tell(at, id, |belief, clock| {
+            belief.hear_note(clock.read(at), &note.status, &note.detail);
+        });
     }
 
     fn session(&mut self, session: SessionId) -> Option<&mut Process> {
@@ -493,11 +521,17 @@ impl Model {
     fn sequence(&mut self, at: BootTime, tty: u64, sequence: &Sequence) {
         let Some(process) = self.writer_on(tty) else { return };
         match sequence {
-            Sequence::Osc(osc) => self.tell(at, process, |belief| belief.hear_osc(at, osc)),
-            Sequence::PasteMode(mode) => {
-                self.tell(at, process, |belief| belief.hear_paste_mode(at, *mode));
+            Sequence::Osc(osc) => {
+                self.tell(at, process, |belief, clock| belief.hear_osc(clock.read(at), osc));
             }
-            Sequence::Bell => self.tell(at, process, |belief| belief.hear_call(at)),
+            Sequence::PasteMode(mode) => {
+                self.tell(at, process, |belief, clock| {
+                    belief.hear_paste_mode(clock.read(at), *mode);
+                });
+            }
+            Sequence::Bell => {
+                self.tell(at, process, |belief, clock| belief.hear_call(clock.read(at)));
+            }
         }
     }
 
@@ -556,6 +590,7 @@ impl Model {
             && process.belief.is_none()
         {
             let profile = Arc::clone(&process.profile);
+            let at = process.clock.read(at);
             let mut belief = Belief::new(profile, self.threshold, process.beginning, at);
             if let Some(note) = &process.note {
                 belief.hear_note(at, &note.status, &note.detail);
@@ -564,14 +599,16 @@ impl Model {
         }
     }
 
-    /// Lets a session hear something and makes it decide.
-    fn tell(&mut self, at: BootTime, id: ProcessId, say: impl FnOnce(&mut Belief)) {
+    /// Lets a session hear something and makes it decide. Beliefs know nothing but
+    /// the time of this clock.
+    fn tell(&mut self, at: BootTime, id: ProcessId, say: impl FnOnce(&mut Belief, &AwakeClock)) {
         let Some(process) = self.processes.get_mut(&id) else { return };
         let Some(belief) = process.belief.as_mut() else { return };
         let before = belief.phase();
-        say(belief);
-        belief.settle(at);
-        let (after, since) = (belief.phase(), belief.since());
+        let clock = &process.clock;
+        say(belief, clock);
+        belief.settle(clock.read(at));
+        let (after, since) = (belief.phase(), clock.real(belief.since()));
         if after != before {
             process.change_phase(before, after, since);
         }
@@ -581,6 +618,7 @@ impl Model {
     fn reschedule(&mut self, id: ProcessId) {
         let Some(process) = self.processes.get_mut(&id) else { return };
         let next = process.belief.as_ref().and_then(Belief::deadline);
+        let next = next.map(|due| process.clock.real(due));
         let old = std::mem::replace(&mut process.deadline, next);
         if let Some(old) = old {
             self.deadlines.remove(&(old, Due::Settle(id)));

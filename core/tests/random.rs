@@ -174,10 +174,21 @@ fn story(seed: u64) -> Vec<(u64, Fact)> {
     let steps = dice.pick(&[5, 150, 400, 3_000]);
     (0..FACTS)
         .map(|_| {
+            let before = now;
             now += dice.roll(steps);
+            if dice.roll(40) == 0 {
+                let (process, since) = (dice.process(), before + dice.roll(now - before + 1));
+                return (now, Fact::Slept { process, since: at(since) });
+            }
             (now, dice.fact(now))
         })
         .collect()
+}
+
+/// What may be taken to have happened when this fact comes: not what would have
+/// been due in a sleep.
+fn certain_until(now: u64, fact: &Fact) -> BootTime {
+    if let Fact::Slept { since, .. } = fact { *since } else { at(now) }
 }
 
 fn expire_punctually(model: &mut Model, now: BootTime) {
@@ -195,8 +206,9 @@ fn invariants_hold() {
         let mut before = model.board();
         for (millis, fact) in story(seed) {
             let now = at(millis);
-            model.expire(now);
-            assert!(model.next_deadline().is_none_or(|due| due > now), "seed {seed}: overdue");
+            let certain = certain_until(millis, &fact);
+            model.expire(certain);
+            assert!(model.next_deadline().is_none_or(|due| due > certain), "seed {seed}: overdue");
             check(seed, &before, &model.board(), now);
             before = model.board();
             model.apply(now, fact.clone());
@@ -253,7 +265,7 @@ fn the_board_is_as_if_drawn_anew() {
     for seed in 0..STORIES {
         let mut model = model();
         for (millis, fact) in story(seed) {
-            model.expire(at(millis));
+            model.expire(certain_until(millis, &fact));
             assert_eq!(model.board(), model.board_drawn_anew(), "seed {seed} at {millis}");
             model.take_change();
             let before = model.board();
@@ -275,12 +287,65 @@ fn a_late_expire_gives_the_same_as_a_punctual_one() {
     for seed in 0..STORIES {
         let (mut punctual, mut late) = (model(), model());
         for (millis, fact) in story(seed) {
-            expire_punctually(&mut punctual, at(millis));
+            expire_punctually(&mut punctual, certain_until(millis, &fact));
             punctual.apply(at(millis), fact.clone());
             late.apply(at(millis), fact);
             late.expire(at(millis));
             punctual.expire(at(millis));
             assert_eq!(punctual.board(), late.board(), "seed {seed} at {millis}");
+        }
+    }
+}
+
+/// The same story with an hour of sleep in it: nobody has worked or rested longer
+/// for it, and what was so before it has been so since then.
+#[test]
+fn a_sleep_of_the_machine_changes_no_phase() {
+    const HOUR: u64 = 3_600_000;
+    let may_differ = |fact: &Fact| {
+        use Fact::{Attached, Exited, Muted, Slept, Started};
+        matches!(fact, Started { .. } | Attached { .. } | Exited(_) | Muted { .. } | Slept { .. })
+    };
+    for seed in 0..STORIES {
+        let mut story = story(seed);
+        story.retain(|(_, fact)| !may_differ(fact));
+        let is_later = |number: &usize| story[number - 1].0 < story[*number].0;
+        let after_a_while: Vec<usize> = (1..story.len()).filter(is_later).collect();
+        let sleeps_before = Dice(Rng::with_seed(seed)).pick(&after_a_while);
+        let wakes_at = story[sleeps_before].0;
+        let after = |time: BootTime| {
+            if time >= at(wakes_at) { time + Duration::from_millis(HOUR) } else { time }
+        };
+        let (mut awake, mut asleep) = (model(), model());
+        let processes = [2, 3, 4].map(|pid| (agent(pid, 9_000), u64::from(pid)));
+        for (process, pid) in processes {
+            for model in [&mut awake, &mut asleep] {
+                model.apply(at(9_000), common::started(process, "claude"));
+                model.apply(at(9_000), Fact::Attached { process, tty: Some(tty(pid % 2 + 1)) });
+            }
+        }
+        for (number, (millis, fact)) in story.into_iter().enumerate() {
+            let mut later = millis;
+            let mut fact_later = fact.clone();
+            if number >= sleeps_before {
+                later += HOUR;
+                if let Fact::Quiet { last_output, .. } = &mut fact_later {
+                    *last_output = after(*last_output);
+                }
+            }
+            if number == sleeps_before {
+                for (process, _) in processes {
+                    asleep.apply(at(later), Fact::Slept { process, since: at(millis) });
+                }
+            }
+            awake.apply(at(millis), fact);
+            asleep.apply(at(later), fact_later);
+            for (row, row_later) in awake.board().iter().zip(asleep.board().iter()) {
+                let phase = |row: &Row| (row.session, row.phase, row.evidence);
+                assert_eq!(phase(row), phase(row_later), "seed {seed} at {millis}");
+                assert_eq!(after(row.since), row_later.since, "seed {seed} at {millis}");
+                assert_eq!(after(row.decided_by), row_later.decided_by, "seed {seed} at {millis}");
+            }
         }
     }
 }

@@ -33,6 +33,7 @@ use crate::sinks::mask::mask;
 use crate::sinks::socket::About;
 use crate::sources::hops::Hops;
 use crate::sources::kernel::{Kernel, ProbeChoice, QuietTimer};
+use crate::sources::sleep::{Sleep, Sleeps};
 use crate::sources::transcripts::WrittenFiles;
 use crate::sources::{self, Dated, boot_time};
 
@@ -160,32 +161,37 @@ fn draw(
 ) -> anyhow::Result<()> {
     let mut shown = Board::default();
     let mut pace = Pace::new(boot_time());
+    let mut sleeps = Sleeps::new();
     let mut has_changed = false;
     loop {
         let due = model.next_deadline().into_iter().chain(has_changed.then(|| pace.next())).min();
         let patience = due.map(|due| due.since(boot_time()));
-        let mut may_be_held_otherwise = false;
-        let told = match facts.recv_timeout(patience.unwrap_or(Duration::MAX)) {
-            Ok(Dated { at, fact }) => {
-                debug!("{:?}", mask(&fact, None));
-                may_be_held_otherwise = changes_holders(&fact);
-                let listened = teller.filter(|teller| teller.has_readers());
-                let told = listened.map(|teller| (teller, at, fact.clone()));
-                model.apply(at, fact);
-                told
-            }
+        let heard = match facts.recv_timeout(patience.unwrap_or(Duration::MAX)) {
+            Ok(heard) => Some(heard),
             Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => bail!("the kernel source has stopped"),
         };
+        // Before anything is taken to have been due in a sleep.
+        let sleep = sleeps.take(heard.as_ref().map(|heard| heard.at));
+        let slept = sleep.map(|sleep| all_slept(sleep, &model)).unwrap_or_default();
+        let mut may_be_held_otherwise = false;
+        let mut told = Vec::new();
+        for Dated { at, fact } in slept.into_iter().chain(heard) {
+            debug!("{:?}", mask(&fact, None));
+            may_be_held_otherwise |= changes_holders(&fact);
+            let listened = teller.filter(|teller| teller.has_readers());
+            told.extend(listened.map(|teller| (teller, at, fact.clone())));
+            model.apply(at, fact);
+        }
         model.expire(boot_time());
         if may_be_held_otherwise {
             hops.want(model.holders());
         }
 
-        if let Some((teller, at, fact)) = told
-            && let Err(error) = teller.tell(at, &fact, &model, &model.board())
-        {
-            warn!("facts: {error:#}");
+        for (teller, at, fact) in told {
+            if let Err(error) = teller.tell(at, &fact, &model, &model.board()) {
+                warn!("facts: {error:#}");
+            }
         }
         // Most facts change nothing that is shown.
         has_changed |= model.take_change();
@@ -201,6 +207,12 @@ fn draw(
             shown = board;
         }
     }
+}
+
+fn all_slept((since, until): Sleep, model: &Model) -> Vec<Dated> {
+    info!("the machine slept for {:.1} s", until.since(since).as_secs_f64());
+    let slept = |process| Dated { at: until, fact: Fact::Slept { process, since } };
+    model.processes().map(slept).collect()
 }
 
 /// Whether who holds the terminals may be another after it. Most facts are of

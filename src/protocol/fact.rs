@@ -60,6 +60,11 @@ pub enum Event {
         /// In nanoseconds, on the clock of the line that it stands in.
         last_output: u64,
     },
+    /// The machine slept, from here on.
+    Slept {
+        /// In nanoseconds, on the clock of the line that it stands in.
+        since: u64,
+    },
     Keys(Keys),
     /// An OSC sequence without its introducer and its terminator.
     Sequence {
@@ -182,6 +187,7 @@ impl Event {
             Fact::Output(_) => Self::Output,
             Fact::Redrawn { .. } => Self::Redrawn,
             Fact::Quiet { last_output, .. } => Self::Quiet { last_output: last_output.as_nanos() },
+            Fact::Slept { since, .. } => Self::Slept { since: since.as_nanos() },
             Fact::Input { input, .. } => Self::Keys(Keys::from(*input)),
             Fact::Sequence { sequence: Sequence::Osc(osc), .. } => {
                 Self::Sequence { osc: osc.clone() }

@@ -9,6 +9,7 @@ pub(crate) mod hops;
 pub mod kernel;
 pub(crate) mod login;
 pub mod replay;
+pub(crate) mod sleep;
 pub(crate) mod sway;
 pub mod transcripts;
 

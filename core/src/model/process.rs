@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::awake::AwakeClock;
 use crate::belief::Belief;
 use crate::density::Beginning;
 use crate::{
-    BootTime, Located, Note, Owner, Phase, ProcessId, Profile, Reason, Row, SessionId, Tty,
+    BootTime, Located, Note, Owner, Phase, Piece, ProcessId, Profile, Reason, Row, SessionId, Tty,
 };
 
 /// An agent has started its servers by so long after its own start.
@@ -57,6 +58,8 @@ pub(super) struct Process {
     /// Begins when it first wrote to its terminal or waited for it: a helper
     /// of the same name does neither.
     pub(super) belief: Option<Belief>,
+    /// The belief's.
+    pub(super) clock: AwakeClock,
     /// With the moment when each was seen to start.
     pub(super) children: BTreeMap<ProcessId, BootTime>,
     pub(super) entered_at: Option<BootTime>,
@@ -122,6 +125,7 @@ impl Process {
 
     pub(super) fn row(&self, id: ProcessId, order: &[ProjectSource]) -> Option<Row> {
         let (tty, belief) = (self.tty.as_ref()?, self.belief.as_ref()?);
+        let real = |piece: Piece| Piece { since: self.clock.real(piece.since), ..piece };
         Some(Row {
             session: SessionId { process: id, tty: tty.id },
             agent: self.agent.clone(),
@@ -132,10 +136,10 @@ impl Process {
             attention_since: self.attention_since,
             turns: self.turns,
             phase: belief.phase(),
-            since: belief.since(),
+            since: self.clock.real(belief.since()),
             evidence: belief.rests_on(),
-            ladder: belief.ladder(),
-            decided_by: belief.decided_by(),
+            ladder: belief.ladder().into_iter().map(real).collect(),
+            decided_by: self.clock.real(belief.decided_by()),
             background: u32::try_from(self.background(id)).unwrap_or(u32::MAX),
             mute: None,
         })

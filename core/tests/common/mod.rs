@@ -33,6 +33,12 @@ pub fn titled(tty: u64, osc: &str) -> Fact {
     Fact::Sequence { tty, sequence: Sequence::Osc(osc.to_owned()) }
 }
 
+pub fn started(process: ProcessId, agent: &str) -> Fact {
+    let (agent, project, directory) = (agent.to_owned(), "proj".to_owned(), "/proj".to_owned());
+    let (parent, named_project) = (Pid(1), None);
+    Fact::Started { process, parent, agent, project, named_project, directory }
+}
+
 #[derive(Debug)]
 pub struct Teller {
     model: Model,
@@ -53,11 +59,7 @@ impl Teller {
     }
 
     pub fn started(&mut self, millis: u64, process: ProcessId, agent: &str) {
-        let (agent, project, directory) = (agent.to_owned(), "proj".to_owned(), "/proj".to_owned());
-        let parent = Pid(1);
-        let named_project = None;
-        let started = Fact::Started { process, parent, agent, project, named_project, directory };
-        self.tell(millis, started);
+        self.tell(millis, started(process, agent));
     }
 
     pub fn start(&mut self, millis: u64, process: ProcessId, agent: &str) {

@@ -32,6 +32,7 @@ pub use self::self_test::{Seen, self_test_terminal};
 use self::syscalls::SyscallProbe;
 use self::tty::TtyProbe;
 use self::wire::{Event, LookRecord, What};
+use super::sleep::Sleeps;
 use super::{Dated, boot_time};
 use crate::health::Reporter;
 use crate::proc;
@@ -62,6 +63,8 @@ const GATHERS: Duration = Duration::from_millis(125);
 /// Who moves is told of in every second slot of the kernel side, so in this time at
 /// least once.
 const MOVES_WITHIN: Duration = Duration::from_millis(375);
+/// The machine woke up: whoever waited needs a moment to wait again.
+const THAW: Duration = Duration::from_millis(500);
 /// To find who holds the terminals is to look at all files of the machine: it
 /// may take one part in so many of the time.
 const OWNERS_SHARE: u32 = 10;
@@ -90,6 +93,9 @@ pub struct Kernel {
     took_at: BootTime,
     /// The last output that was told.
     moved_at: BootTime,
+    sleeps: Sleeps,
+    /// When all wait again who waited before the last sleep.
+    thawed_at: BootTime,
     /// Living children of agents, and whose they are.
     children: BTreeMap<ProcessId, ProcessId>,
     /// Whose terminal's holder is to be found, and from when on.
@@ -166,6 +172,8 @@ impl Kernel {
             scan_at: None,
             took_at: BootTime::default(),
             moved_at: BootTime::default(),
+            sleeps: Sleeps::new(),
+            thawed_at: BootTime::default(),
             children: BTreeMap::new(),
             ownerless: BTreeMap::new(),
             find_owners_at: BootTime::default(),
@@ -220,6 +228,9 @@ impl Kernel {
             patience = patience.min(GATHERS);
         }
         let events: Vec<Event> = self.probe.wait(patience)?;
+        if self.sleeps.take(None).is_some() {
+            self.thawed_at = boot_time() + THAW;
+        }
         if !events.is_empty() {
             self.took_at = boot_time();
         }
@@ -453,6 +464,10 @@ impl Kernel {
 
     /// Tells the truth of this moment about one process, and plans the next look.
     fn look(&mut self, pid: Pid, inbox: &SyncSender<Dated>) -> anyhow::Result<()> {
+        if boot_time() < self.thawed_at {
+            self.schedule.set(pid, self.thawed_at);
+            return Ok(());
+        }
         let Some(watch) = self.watches.get_mut(&pid) else { return Ok(()) };
         let process = watch.process;
         let records = self.probe.look_at(pid)?;
