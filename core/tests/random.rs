@@ -317,11 +317,12 @@ fn a_sleep_of_the_machine_changes_no_phase() {
             if time >= at(wakes_at) { time + Duration::from_millis(HOUR) } else { time }
         };
         let (mut awake, mut asleep) = (model(), model());
-        let processes = [2, 3, 4].map(|pid| (agent(pid, 9_000), u64::from(pid)));
-        for (process, pid) in processes {
+        let processes = [(2, "claude", 1), (3, "codex", 2), (4, "repl", 2)]
+            .map(|(pid, name, tty)| (agent(pid, 9_000), name, tty));
+        for (process, name, tty_id) in processes {
             for model in [&mut awake, &mut asleep] {
-                model.apply(at(9_000), common::started(process, "claude"));
-                model.apply(at(9_000), Fact::Attached { process, tty: Some(tty(pid % 2 + 1)) });
+                model.apply(at(9_000), common::started(process, name));
+                model.apply(at(9_000), Fact::Attached { process, tty: Some(tty(tty_id)) });
             }
         }
         for (number, (millis, fact)) in story.into_iter().enumerate() {
@@ -334,7 +335,7 @@ fn a_sleep_of_the_machine_changes_no_phase() {
                 }
             }
             if number == sleeps_before {
-                for (process, _) in processes {
+                for (process, _, _) in processes {
                     asleep.apply(at(later), Fact::Slept { process, since: at(millis) });
                 }
             }
