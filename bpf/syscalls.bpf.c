@@ -117,6 +117,7 @@ struct doing {
 	__u64 started_at_ns;
 	__u64 last_output_ns;
 	__u64 told_slot;	/* of the last EVENT_OUTPUT */
+	__u64 row;		/* told of so often without a pause */
 	__u64 asked_slot;	/* of the last EVENT_DESCRIPTOR */
 };
 
@@ -178,7 +179,10 @@ struct agent agent_in_btf = {};
 struct doing doing_in_btf = {};
 struct call call_in_btf = {};
 
-static __always_inline bool tell(void *ctx, void *event, __u64 size)
+/* How an event is handed over; a perf buffer always wakes. */
+enum urgency { WAKES = BPF_RB_FORCE_WAKEUP, GATHERED = BPF_RB_NO_WAKEUP };
+
+static __always_inline bool tell_as(void *ctx, void *event, __u64 size, enum urgency urgency)
 {
 	__u32 zero = 0;
 	__u64 *lost;
@@ -187,14 +191,19 @@ static __always_inline bool tell(void *ctx, void *event, __u64 size)
 	if (!bpf_perf_event_output(ctx, &events, BPF_F_CURRENT_CPU, event, size))
 		return true;
 #else
-	/* User space sleeps by edges: each event has to be one. */
-	if (!bpf_ringbuf_output(&events, event, size, BPF_RB_FORCE_WAKEUP))
+	if (!bpf_ringbuf_output(&events, event, size, urgency))
 		return true;
 #endif
 	lost = bpf_map_lookup_elem(&dropped, &zero);
 	if (lost)
 		__sync_fetch_and_add(lost, 1);
 	return false;
+}
+
+/* User space sleeps by edges: each event has to be one. */
+static __always_inline bool tell(void *ctx, void *event, __u64 size)
+{
+	return tell_as(ctx, event, size, WAKES);
 }
 
 static __always_inline struct work *get_work(void)
@@ -519,6 +528,7 @@ static __always_inline void tell_output(void *ctx, struct agent *agent)
 	struct output_event event = { .header.at_ns = now_ns(), .header.kind = EVENT_OUTPUT };
 	__u64 slot = event.header.at_ns / OUTPUT_SLOT_NS + 1;	/* never 0, the value of none */
 	struct doing *doing = find_doing(agent);
+	__u64 row;
 
 	if (!doing)
 		return;
@@ -529,8 +539,11 @@ static __always_inline void tell_output(void *ctx, struct agent *agent)
 	event.started_at_ns = agent->started_at_ns;
 	event.tgid = current_tgid();
 	event.last_output_ns = event.header.at_ns;
-	if (tell(ctx, &event, sizeof(event)))
-		doing->told_slot = slot;
+	row = slot - doing->told_slot <= ROW_GAP_SLOTS ? doing->row + 1 : 0;
+	if (!tell_as(ctx, &event, sizeof(event), row >= GATHERED_AFTER ? GATHERED : WAKES))
+		return;
+	doing->row = row;
+	doing->told_slot = slot;
 }
 
 static __always_inline void tell_redraw(void *ctx, struct scan *scan)

@@ -270,9 +270,14 @@ fn tells_of_quiet_once_and_on_time_with_either_timer() -> Result<()> {
 fn a_picture_that_moves_on_wakes_nobody_and_holds_nothing_up() -> Result<()> {
     skip_unless_root!();
     let _turn = take_turn();
+    let probes = if support::is_emulated() { &[TTY][..] } else { &[TTY, SYSCALLS] };
+    probes.iter().try_for_each(|probe| move_on(*probe))
+}
+
+fn move_on(probe: ProbeChoice) -> Result<()> {
     let user = TestUser::create()?;
     let agent = example(&user, "scripted_agent")?;
-    let facts = watch(&user, "scripted_agent", TTY, QuietTimer::Kernel)?;
+    let facts = watch(&user, "scripted_agent", probe, QuietTimer::Kernel)?;
     let steps = ["--take-terminal", "animate=60000"];
     let mut movers = Vec::new();
     for _ in 0..MOVERS {
@@ -311,7 +316,7 @@ fn a_picture_that_moves_on_wakes_nobody_and_holds_nothing_up() -> Result<()> {
     let middle = |all: &[Duration]| all.get(all.len() / 2).copied().unwrap_or_default();
     let key = middle(&keys);
     report(&format!(
-        "{} outputs, late by {:?}; keys by {key:?}, median",
+        "{probe:?}: {} outputs, late by {:?}; keys by {key:?}, median",
         late.len(),
         middle(&late)
     ));

@@ -98,7 +98,7 @@ macro_rules! wire {
 wire!(types, event_header: 16, process_event: 48, output_event: 40, input_event: 24,
       sequence_event: 152, gap_event: 24, redraw_event: 24, look_record: 40, owner_record: 32,
       session: 48);
-wire!(syscalls, agent: 80, doing: 32, call: 24);
+wire!(syscalls, agent: 80, doing: 40, call: 24);
 
 /// Returns `None` for bytes that are too short and kinds that this build does not know.
 pub fn decode(bytes: &[u8]) -> Option<Event> {
