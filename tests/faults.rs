@@ -20,7 +20,7 @@ use serde_json::Value;
 use support::cost::{Holds, Meter, status};
 use support::crowd::Crowd;
 use support::memory_group::MemoryGroup;
-use support::monitor::{Monitor, read_truths};
+use support::monitor::{Change, Monitor, read_truths};
 use support::pty::{OnPty, copy_program, example};
 use support::user::TestUser;
 use support::ward::{BOUND, THRESHOLD, Ward, has};
@@ -63,6 +63,33 @@ fn stopped_while_its_ring_overflows_it_is_right_a_moment_after_it_goes_on() -> R
     })?;
     report(&format!("after a stop and a full ring: right {took:?} later"));
     ward.wait_for("the new one waits", |rows| has(rows, comes.pid(), "waiting"))?;
+    ensure_never_waited(&ward, &works)
+}
+
+#[test]
+fn stopped_for_a_while_it_takes_nobody_for_silent() -> Result<()> {
+    skip_unless_root!();
+    let _turn = take_turn();
+    let ward = Ward::open(binary())?;
+    let works = ward.agent(&["animate=1000000"])?;
+    let ends = ward.agent(&["animate=8000", "pause=1000000"])?;
+    ward.wait_for("both", |rows| {
+        has(rows, works.pid(), "working") && has(rows, ends.pid(), "working")
+    })?;
+    ward.signal(Signal::STOP)?;
+    // Past the end of the work, and of all patience with it.
+    thread::sleep(Duration::from_secs(10));
+    ward.signal(Signal::CONT)?;
+    let took = ward.wait_for("the end", |rows| has(rows, ends.pid(), "waiting"))?;
+    report(&format!("an end in a stop is known {took:?} after it"));
+    thread::sleep(THRESHOLD);
+    ensure_never_waited(&ward, &works)
+}
+
+fn ensure_never_waited(ward: &Ward, agent: &OnPty) -> Result<()> {
+    let changes = ward.monitor.changes(agent.tty())?;
+    let works = |change: &Change| matches!(change.to.as_str(), "unknown" | "working");
+    ensure!(changes.iter().all(works), "it never waited: {changes:#?}");
     Ok(())
 }
 

@@ -1,44 +1,46 @@
-//! A clock that stands still while the machine sleeps.
+//! A clock that stands still while nobody is awake to see.
 
 use std::time::Duration;
 
 use crate::BootTime;
 
-/// More sleeps than this are not kept in mind: the oldest is taken to have never
+/// More stops than this are not kept in mind: the oldest is taken to have never
 /// been.
-const MAX_SLEEPS: usize = 4096;
+const MAX_STOPS: usize = 4096;
 
-/// Who sleeps with the machine neither works nor rests meanwhile. So whatever is
-/// believed of silence is reckoned on this clock, which has no name in the kernel.
+/// Who sleeps with the machine neither works nor rests meanwhile, and who was not
+/// seen may have done either. So silence is reckoned on this clock.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct AwakeClock {
     /// Begin and end of each, in order.
-    sleeps: Vec<(BootTime, BootTime)>,
+    stops: Vec<(BootTime, BootTime)>,
 }
 
 impl AwakeClock {
-    /// The machine slept from `since` until `until`.
-    pub(crate) fn sleep(&mut self, since: BootTime, until: BootTime) {
-        let since = self.sleeps.last().map_or(since, |(_, last)| since.max(*last));
-        if since >= until {
-            return;
+    /// Nothing was seen from `since` until `until`.
+    pub(crate) fn stand_still(&mut self, since: BootTime, until: BootTime) {
+        match self.stops.last_mut() {
+            Some((_, last)) if since <= *last => *last = until.max(*last),
+            _ if since >= until => {}
+            _ => {
+                if self.stops.len() == MAX_STOPS {
+                    self.stops.remove(0);
+                }
+                self.stops.push((since, until));
+            }
         }
-        if self.sleeps.len() == MAX_SLEEPS {
-            self.sleeps.remove(0);
-        }
-        self.sleeps.push((since, until));
     }
 
     /// What it shows at this moment.
     pub(crate) fn read(&self, at: BootTime) -> BootTime {
-        let slept = self.sleeps.iter().map(|&(since, until)| at.min(until).since(since));
-        let asleep = slept.fold(Duration::ZERO, Duration::saturating_add);
-        BootTime::default() + at.since(BootTime::default()).saturating_sub(asleep)
+        let stood = self.stops.iter().map(|&(since, until)| at.min(until).since(since));
+        let stood = stood.fold(Duration::ZERO, Duration::saturating_add);
+        BootTime::default() + at.since(BootTime::default()).saturating_sub(stood)
     }
 
     /// When it shows this; where it stands still, the end of that.
     pub(crate) fn real(&self, awake: BootTime) -> BootTime {
-        self.sleeps.iter().fold(
+        self.stops.iter().fold(
             awake,
             |at, &(since, until)| {
                 if at >= since { at + until.since(since) } else { at }
@@ -56,13 +58,14 @@ mod tests {
     }
 
     #[test]
-    fn stands_still_in_each_sleep() {
+    fn stands_still_in_each_stop() {
         let mut clock = AwakeClock::default();
-        clock.sleep(ms(1_000), ms(5_000));
-        clock.sleep(ms(6_000), ms(7_000));
-        // Told once more, and one that lies in another.
-        clock.sleep(ms(6_000), ms(7_000));
-        clock.sleep(ms(2_000), ms(3_000));
+        clock.stand_still(ms(1_000), ms(5_000));
+        clock.stand_still(ms(6_000), ms(7_000));
+        // Told once more, one that lies in another, and one that goes on.
+        clock.stand_still(ms(6_000), ms(7_000));
+        clock.stand_still(ms(2_000), ms(3_000));
+        clock.stand_still(ms(7_000), ms(7_500));
         for (at, shows) in [
             (0, 0),
             (1_000, 1_000),
@@ -71,24 +74,25 @@ mod tests {
             (5_500, 1_500),
             (6_000, 2_000),
             (6_500, 2_000),
-            (7_001, 2_001),
+            (7_400, 2_000),
+            (7_501, 2_001),
         ] {
             assert_eq!(clock.read(ms(at)), ms(shows), "{at} ms");
         }
         for (shows, at) in
-            [(999, 999), (1_000, 5_000), (1_001, 5_001), (1_999, 5_999), (2_000, 7_000)]
+            [(999, 999), (1_000, 5_000), (1_001, 5_001), (1_999, 5_999), (2_000, 7_500)]
         {
             assert_eq!(clock.real(ms(shows)), ms(at), "{shows} ms");
         }
     }
 
     #[test]
-    fn keeps_the_newest_sleeps() {
+    fn keeps_the_newest_stops() {
         let mut clock = AwakeClock::default();
-        for sleep in 0..5_000 {
-            clock.sleep(ms(10 * sleep + 9), ms(10 * sleep + 10));
+        for stop in 0..5_000 {
+            clock.stand_still(ms(10 * stop + 9), ms(10 * stop + 10));
         }
-        assert_eq!(clock.sleeps.len(), MAX_SLEEPS);
+        assert_eq!(clock.stops.len(), MAX_STOPS);
         assert_eq!(clock.read(ms(50_000)), ms(50_000 - 4_096));
     }
 }

@@ -42,9 +42,9 @@ pub enum Fact {
         process: ProcessId,
         last_output: BootTime,
     },
-    /// The machine slept while the process lived, from about `since` until now.
-    /// What comes next may have been true before.
-    Slept {
+    /// Whatever the process did from about `since` until now was not seen: the
+    /// machine slept, or events were lost. What comes next may have been true before.
+    Unseen {
         process: ProcessId,
         since: BootTime,
     },
@@ -143,7 +143,7 @@ impl Fact {
             | Self::Attached { process, .. }
             | Self::Output(process)
             | Self::Quiet { process, .. }
-            | Self::Slept { process, .. }
+            | Self::Unseen { process, .. }
             | Self::Looked { process, .. }
             | Self::ChildStarted { process, .. }
             | Self::ChildExited { process, .. }

@@ -96,12 +96,12 @@ impl Model {
     /// Takes in one fact, after all that was due before it. To be told the
     /// same fact twice changes nothing.
     pub fn apply(&mut self, at: BootTime, fact: Fact) {
-        // By the time at which a sleep ends nothing of it is known to be due.
-        if !matches!(fact, Fact::Slept { .. }) {
+        // What nobody saw is no silence, so nothing was due in it.
+        if !matches!(fact, Fact::Unseen { .. }) {
             self.expire(at);
         }
         match fact {
-            Fact::Slept { process, since } => self.sleep(at, process, since),
+            Fact::Unseen { process, since } => self.miss(at, process, since),
             Fact::Started { process, parent: _, agent, project, named_project, directory } => {
                 let works_at = WorksAt { project, named_project, directory };
                 self.start(at, process, agent, works_at);
@@ -398,10 +398,10 @@ impl Model {
         }
     }
 
-    /// The machine slept until now.
-    fn sleep(&mut self, until: BootTime, id: ProcessId, since: BootTime) {
+    /// Nobody saw what it did.
+    fn miss(&mut self, until: BootTime, id: ProcessId, since: BootTime) {
         if let Some(process) = self.processes.get_mut(&id) {
-            process.clock.sleep(since, until);
+            process.clock.stand_still(since, until);
             self.reschedule(id);
         }
     }

@@ -178,7 +178,7 @@ fn story(seed: u64) -> Vec<(u64, Fact)> {
             now += dice.roll(steps);
             if dice.roll(40) == 0 {
                 let (process, since) = (dice.process(), before + dice.roll(now - before + 1));
-                return (now, Fact::Slept { process, since: at(since) });
+                return (now, Fact::Unseen { process, since: at(since) });
             }
             (now, dice.fact(now))
         })
@@ -186,9 +186,9 @@ fn story(seed: u64) -> Vec<(u64, Fact)> {
 }
 
 /// What may be taken to have happened when this fact comes: not what would have
-/// been due in a sleep.
+/// been due while nobody saw.
 fn certain_until(now: u64, fact: &Fact) -> BootTime {
-    if let Fact::Slept { since, .. } = fact { *since } else { at(now) }
+    if let Fact::Unseen { since, .. } = fact { *since } else { at(now) }
 }
 
 fn expire_punctually(model: &mut Model, now: BootTime) {
@@ -303,8 +303,8 @@ fn a_late_expire_gives_the_same_as_a_punctual_one() {
 fn a_sleep_of_the_machine_changes_no_phase() {
     const HOUR: u64 = 3_600_000;
     let may_differ = |fact: &Fact| {
-        use Fact::{Attached, Exited, Muted, Slept, Started};
-        matches!(fact, Started { .. } | Attached { .. } | Exited(_) | Muted { .. } | Slept { .. })
+        use Fact::{Attached, Exited, Muted, Started, Unseen};
+        matches!(fact, Started { .. } | Attached { .. } | Exited(_) | Muted { .. } | Unseen { .. })
     };
     for seed in 0..STORIES {
         let mut story = story(seed);
@@ -336,7 +336,7 @@ fn a_sleep_of_the_machine_changes_no_phase() {
             }
             if number == sleeps_before {
                 for (process, _, _) in processes {
-                    asleep.apply(at(later), Fact::Slept { process, since: at(millis) });
+                    asleep.apply(at(later), Fact::Unseen { process, since: at(millis) });
                 }
             }
             awake.apply(at(millis), fact);

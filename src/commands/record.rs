@@ -182,7 +182,7 @@ impl Recorder {
             Event::Quiet { last_output } => {
                 Event::Quiet { last_output: last_output.saturating_sub(self.began_ns) }
             }
-            Event::Slept { since } => Event::Slept { since: since.saturating_sub(self.began_ns) },
+            Event::Unseen { since } => Event::Unseen { since: since.saturating_sub(self.began_ns) },
             Event::Entry { transcript, entry } => {
                 Event::Entry { transcript: self.number(transcript), entry }
             }
@@ -295,7 +295,7 @@ mod tests {
                 [Entry::Begun, Entry::Called, Entry::Returned, Entry::Ended, Entry::Aborted];
             let name = "t1".to_owned();
             match self.roll(15) {
-                12 => Fact::Slept { process, since: at },
+                12 => Fact::Unseen { process, since: at },
                 0 => Fact::Redrawn { tty: TTY },
                 1 => Fact::Quiet { process, last_output: at },
                 2 | 3 => Fact::Input {

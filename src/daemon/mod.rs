@@ -1,5 +1,6 @@
 //! The loop: facts in, boards out.
 
+mod lateness;
 mod outside;
 mod pace;
 mod reload;
@@ -18,6 +19,7 @@ use sd_notify::NotifyState;
 use tracing::level_filters::LevelFilter;
 use tracing::{debug, error, info, warn};
 
+use self::lateness::Lateness;
 use self::outside::Outside;
 use self::pace::Pace;
 use self::reload::configured;
@@ -162,9 +164,11 @@ fn draw(
     let mut shown = Board::default();
     let mut pace = Pace::new(boot_time());
     let mut sleeps = Sleeps::new();
+    let mut late = Lateness::default();
     let mut has_changed = false;
     loop {
         let due = model.next_deadline().into_iter().chain(has_changed.then(|| pace.next())).min();
+        let due = due.map(|due| due.max(late.caught_up_at())).into_iter().chain(late.due()).min();
         let patience = due.map(|due| due.since(boot_time()));
         let heard = match facts.recv_timeout(patience.unwrap_or(Duration::MAX)) {
             Ok(heard) => Some(heard),
@@ -174,16 +178,20 @@ fn draw(
         // Before anything is taken to have been due in a sleep.
         let sleep = sleeps.take(heard.as_ref().map(|heard| heard.at));
         let slept = sleep.map(|sleep| all_slept(sleep, &model)).unwrap_or_default();
+        let now = boot_time();
+        let taken = late.sift(now, due, heard);
         let mut may_be_held_otherwise = false;
         let mut told = Vec::new();
-        for Dated { at, fact } in slept.into_iter().chain(heard) {
+        for Dated { at, fact } in slept.into_iter().chain(taken) {
             debug!("{:?}", mask(&fact, None));
             may_be_held_otherwise |= changes_holders(&fact);
             let listened = teller.filter(|teller| teller.has_readers());
             told.extend(listened.map(|teller| (teller, at, fact.clone())));
             model.apply(at, fact);
         }
-        model.expire(boot_time());
+        if now >= late.caught_up_at() {
+            model.expire(now);
+        }
         if may_be_held_otherwise {
             hops.want(model.holders());
         }
@@ -211,7 +219,7 @@ fn draw(
 
 fn all_slept((since, until): Sleep, model: &Model) -> Vec<Dated> {
     info!("the machine slept for {:.1} s", until.since(since).as_secs_f64());
-    let slept = |process| Dated { at: until, fact: Fact::Slept { process, since } };
+    let slept = |process| Dated { at: until, fact: Fact::Unseen { process, since } };
     model.processes().map(slept).collect()
 }
 

@@ -60,8 +60,8 @@ pub enum Event {
         /// In nanoseconds, on the clock of the line that it stands in.
         last_output: u64,
     },
-    /// The machine slept, from here on.
-    Slept {
+    /// Nothing was seen from then on: the machine slept, or events were lost.
+    Unseen {
         /// In nanoseconds, on the clock of the line that it stands in.
         since: u64,
     },
@@ -187,7 +187,7 @@ impl Event {
             Fact::Output(_) => Self::Output,
             Fact::Redrawn { .. } => Self::Redrawn,
             Fact::Quiet { last_output, .. } => Self::Quiet { last_output: last_output.as_nanos() },
-            Fact::Slept { since, .. } => Self::Slept { since: since.as_nanos() },
+            Fact::Unseen { since, .. } => Self::Unseen { since: since.as_nanos() },
             Fact::Input { input, .. } => Self::Keys(Keys::from(*input)),
             Fact::Sequence { sequence: Sequence::Osc(osc), .. } => {
                 Self::Sequence { osc: osc.clone() }

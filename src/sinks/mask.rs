@@ -30,7 +30,7 @@ pub(crate) fn mask(fact: &Fact, profile: Option<&Profile>) -> Fact {
         | Fact::Output(_)
         | Fact::Redrawn { .. }
         | Fact::Quiet { .. }
-        | Fact::Slept { .. }
+        | Fact::Unseen { .. }
         | Fact::Input { .. }
         | Fact::Sequence { sequence: Sequence::Bell | Sequence::PasteMode(_), .. }
         | Fact::Gap { .. }

@@ -124,7 +124,7 @@ impl Session {
             }
             Event::Output => Fact::Output(process),
             Event::Redrawn => Fact::Redrawn { tty: TTY },
-            Event::Slept { since } => Fact::Slept { process, since: self.at(since) },
+            Event::Unseen { since } => Fact::Unseen { process, since: self.at(since) },
             Event::Quiet { last_output } => {
                 Fact::Quiet { process, last_output: self.at(last_output) }
             }
