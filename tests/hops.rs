@@ -187,6 +187,28 @@ fn each_of_two_clients_sees_what_its_session_shows() -> Result<()> {
     Ok(())
 }
 
+/// A control client that comes while something moves ends servers of many
+/// versions (tmux issue 4980).
+#[test]
+fn busy_servers_live_through_our_coming() -> Result<()> {
+    skip_unless_root!();
+    let _turn = take_turn();
+    let user = TestUser::create()?;
+    let _watch = watch(&user)?;
+    let began = std::time::Instant::now();
+    let mut rounds = 0;
+    while began.elapsed() < Duration::from_secs(20) {
+        let mux = Mux::new(&user, &format!("socket{rounds}"))?;
+        mux.run(&["new-session", "-d", "-s", "one", &mux.agent()])?;
+        for _ in 0..40 {
+            mux.run(&["new-window", "-t", "one", "cat"]).with_context(|| format!("{rounds}"))?;
+        }
+        rounds += 1;
+    }
+    report(&format!("{rounds} servers lived"));
+    Ok(())
+}
+
 #[test]
 fn panes_are_followed_where_they_are_moved() -> Result<()> {
     skip_unless_root!();

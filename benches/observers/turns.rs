@@ -128,8 +128,9 @@ struct Score {
     seen_waiting: usize,
     /// Turns in which it said `waiting` while the agent worked.
     false_waits: usize,
-    /// In milliseconds, of what was seen.
-    delays: Vec<f64>,
+    /// In milliseconds from the truth, of what was seen.
+    to_working: Vec<f64>,
+    to_waiting: Vec<f64>,
 }
 
 fn score(truths: &[(u64, &str)], said: &[Said], tty: &str) -> Result<Score> {
@@ -139,21 +140,23 @@ fn score(truths: &[(u64, &str)], said: &[Said], tty: &str) -> Result<Score> {
         let ended = truths.get(number + 1).map_or(u64::MAX, |next| next.0);
         let before = said.iter().rfind(|said| said.at_ns < *begun).map(|said| said.state.as_str());
         let within = || said.iter().filter(|said| (*begun..ended).contains(&said.at_ns));
+        let first = within().find(|said| said.state == *state);
+        let delay = first.map(|first| (first.at_ns - begun) as f64 / 1e6);
         if *state == "working" {
             score.turns += 1;
-            let is_seen = before == Some("working") || within().any(|said| said.state == "working");
-            score.seen_working += usize::from(is_seen);
+            score.seen_working += usize::from(first.is_some() || before == Some("working"));
+            score.to_working.extend(delay);
             let at_first = said.iter().rfind(|said| said.at_ns < begun + GRACE_NS);
             let is_false = at_first.is_some_and(|said| said.state == "waiting")
                 || within().any(|said| said.at_ns >= begun + GRACE_NS && said.state == "waiting");
             score.false_waits += usize::from(is_false);
         } else {
-            let first = within().find(|said| said.state == "waiting");
             score.seen_waiting += usize::from(first.is_some() || before == Some("waiting"));
-            score.delays.extend(first.map(|first| (first.at_ns - begun) as f64 / 1e6));
+            score.to_waiting.extend(delay);
         }
     }
-    score.delays.sort_by(f64::total_cmp);
+    score.to_working.sort_by(f64::total_cmp);
+    score.to_waiting.sort_by(f64::total_cmp);
     Ok(score)
 }
 
@@ -163,7 +166,8 @@ fn page(results: &[Vec<Score>], folder: &Path) -> Result<String> {
         page,
         "{TURNS} turns of {} s of each agent, all observers at once. Of each: turns seen to work, \
          waits seen, turns in which it called a working agent waiting (from {:.1} s after Enter \
-         on), and the median time from the end of the work to its word.\n",
+         on), and the median times to its word: from Enter to `working`, from the end of the work \
+         to `waiting`. Who calls an agent working all the time, or never, has none.\n",
         PART.as_secs(),
         GRACE_NS as f64 / 1e9
     )?;
@@ -171,10 +175,13 @@ fn page(results: &[Vec<Score>], folder: &Path) -> Result<String> {
     writeln!(page, "|---|{}", "---|".repeat(KINDS.len()))?;
     for (number, manner) in MANNERS.iter().enumerate() {
         let cell = |scores: &Vec<Score>| {
-            let Score { turns, seen_working, seen_waiting, false_waits, .. } = &scores[number];
-            let delay = median(&scores[number]).map_or("–".into(), |it| format!("{it:.0} ms"));
+            let score = &scores[number];
+            let Score { turns, seen_working, seen_waiting, false_waits, .. } = score;
+            let [to_working, to_waiting] = [&score.to_working, &score.to_waiting]
+                .map(|delays| median(delays).map_or("–".into(), |it| format!("{it:.0} ms")));
             format!(
-                "{seen_working}/{turns} worked, {seen_waiting}/{turns} waited, {false_waits} false, {delay}"
+                "{seen_working}/{turns} worked, {seen_waiting}/{turns} waited, \
+                 {false_waits} false; {to_working}, {to_waiting}"
             )
         };
         let cells: Vec<String> = results.iter().map(cell).collect();
@@ -183,7 +190,7 @@ fn page(results: &[Vec<Score>], folder: &Path) -> Result<String> {
     // A bar only for who is right.
     let bar = |score: &Score| {
         let is_right = score.false_waits == 0 && score.seen_working == score.turns;
-        median(score).filter(|_| is_right && score.seen_waiting == score.turns)
+        median(&score.to_waiting).filter(|_| is_right && score.seen_waiting == score.turns)
     };
     let groups: Vec<Group> = MANNERS
         .iter()
@@ -199,6 +206,6 @@ fn page(results: &[Vec<Score>], folder: &Path) -> Result<String> {
     Ok(page)
 }
 
-fn median(score: &Score) -> Option<f64> {
-    score.delays.get(score.delays.len() / 2).copied()
+fn median(sorted: &[f64]) -> Option<f64> {
+    sorted.get(sorted.len() / 2).copied()
 }

@@ -12,6 +12,16 @@ pub(super) const PANE_FORMAT: &str =
 pub(super) const SEAT_FORMAT: &str = "#{pid} #{session_id} #{session_attached} \
      #{session_activity} #{window_active} #{pane_active} #{pane_tty}";
 
+/// Whether nothing moved between two answers by [`SEAT_FORMAT`]. Keys that were
+/// pressed move nothing.
+pub(super) fn are_same(before: &[String], after: &[String]) -> bool {
+    let without_activity = |line: &String| -> Vec<String> {
+        let fields = line.split(' ').enumerate().filter(|(number, _)| *number != 3);
+        fields.map(|(_, field)| field.to_owned()).collect()
+    };
+    before.iter().map(without_activity).eq(after.iter().map(without_activity))
+}
+
 /// A client with a terminal; one in control mode has none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Client<'a> {

@@ -21,6 +21,10 @@ const ANSWER_BOUND: Duration = Duration::from_secs(10);
 /// Between two connections: the first when a session ended in which we sat.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// A server in which nothing moves for so long will most likely not move in the
+/// tenth of a millisecond in which we attach. Until a version of 2026 it ends by
+/// that, and all that runs in it with it (tmux issue 4980).
+const CALM: Duration = Duration::from_millis(500);
 /// A connection that lasted so long was a good one.
 const GOOD: Duration = Duration::from_secs(1);
 /// Lines of one answer: more panes than this nobody has.
@@ -51,6 +55,8 @@ pub(super) struct Server {
     /// Those of its panes that are of interest.
     terminals: BTreeSet<String>,
     stage: Stage,
+    /// What there was when it was looked at last, before we attach.
+    listed: Vec<String>,
     pause: Duration,
     /// Each client's terminal has the same owner as long as the client lives.
     owners: BTreeMap<(Pid, String), Option<Owner>>,
@@ -101,6 +107,7 @@ impl Server {
             socket,
             terminals: BTreeSet::new(),
             stage: Stage::Resting { until: Some(Instant::now()) },
+            listed: Vec::new(),
             pause: SHORTEST_PAUSE,
             owners: BTreeMap::new(),
             panes: Vec::new(),
@@ -164,8 +171,16 @@ impl Server {
                 lines.extend(heard.lines);
                 check(lines, *until, now)?;
                 if heard.is_over {
-                    let seat = panes::best_seat(self.pid, &self.terminals, lines);
-                    self.attach(&seat.context("it has no session, or is not the one we mean")?)?;
+                    let lines = std::mem::take(lines);
+                    let seat = panes::best_seat(self.pid, &self.terminals, &lines);
+                    let seat = seat.context("it has no session, or is not the one we mean")?;
+                    let before = std::mem::replace(&mut self.listed, lines);
+                    if panes::are_same(&before, &self.listed) {
+                        self.listed.clear();
+                        self.attach(&seat)?;
+                    } else {
+                        self.stage = Stage::Resting { until: Some(now + CALM) };
+                    }
                 }
             }
             Stage::Attached { client, talk, .. } => {
