@@ -19,4 +19,10 @@ enum { OUTPUT_SLOT_NS = 125 * 1000 * 1000 };
  */
 enum { GATHERED_AFTER = 24, ROW_GAP_SLOTS = 2 };
 
+/* How often in a row, with this slot. */
+static __always_inline __u64 next_row(__u64 row, __u64 told_slot, __u64 slot)
+{
+	return slot - told_slot <= ROW_GAP_SLOTS ? row + 1 : 0;
+}
+
 #endif

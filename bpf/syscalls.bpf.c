@@ -539,7 +539,7 @@ static __always_inline void tell_output(void *ctx, struct agent *agent)
 	event.started_at_ns = agent->started_at_ns;
 	event.tgid = current_tgid();
 	event.last_output_ns = event.header.at_ns;
-	row = slot - doing->told_slot <= ROW_GAP_SLOTS ? doing->row + 1 : 0;
+	row = next_row(doing->row, doing->told_slot, slot);
 	if (!tell_as(ctx, &event, sizeof(event), row >= GATHERED_AFTER ? GATHERED : WAKES))
 		return;
 	doing->row = row;

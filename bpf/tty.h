@@ -41,7 +41,7 @@ int BPF_PROG(on_queue_work, int cpu, struct pool_workqueue *pool, struct work_st
 	event = RESERVE(struct output_event, EVENT_OUTPUT);
 	if (!event)
 		return 0;	/* the next write tells */
-	session->row = slot - session->told_slot <= ROW_GAP_SLOTS ? session->row + 1 : 0;
+	session->row = next_row(session->row, session->told_slot, slot);
 	session->told_slot = slot;
 	event->header.at_ns = now;
 	event->header.terminal = port->terminal;

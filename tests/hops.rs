@@ -7,7 +7,7 @@ mod support;
 use std::fs;
 use std::path::Path;
 use std::process::{Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
@@ -195,7 +195,7 @@ fn busy_servers_live_through_our_coming() -> Result<()> {
     let _turn = take_turn();
     let user = TestUser::create()?;
     let _watch = watch(&user)?;
-    let began = std::time::Instant::now();
+    let began = Instant::now();
     let mut rounds = 0;
     while began.elapsed() < Duration::from_secs(20) {
         let mux = Mux::new(&user, &format!("socket{rounds}"))?;
