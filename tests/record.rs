@@ -119,7 +119,9 @@ fn a_recorded_session_replays_as_it_was_seen() -> Result<()> {
     skip_unless_root!();
     let _turn = take_turn();
     let scene = Scene::new()?;
-    let _agent = scene.start_agent(&["--turns=2", "--work=4000", "--wait=5000"])?;
+    // The recording begins about as it is two seconds old, when a program counts as found running;
+    // before that it must move for two seconds more.
+    let _agent = scene.start_agent(&["--turns=2", "--work=7000", "--wait=4000"])?;
     scene.wait_for("working")?;
     scene.user.write("taken", "mine")?;
     let taken = scene.user.home().join("taken");
