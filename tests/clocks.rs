@@ -173,6 +173,14 @@ fn who_works_when_the_machine_falls_asleep_works_when_it_wakes() -> Result<()> {
         ensure!(is_as_before && changes.len() == 1, "{before:#} {after:#} {changes:#?} {told}");
     }
     ensure!(told.contains("the machine slept for"), "{told}");
+
+    let (pid, began_ns) = (works.pid(), find(&after, &works)["since_ns"].as_u64());
+    drop(works);
+    let ended_ns = boot_time_ns();
+    let worked = worked(&ward, pid, 1)?;
+    let awake = Duration::from_nanos(ended_ns - began_ns.context("since when")?) - slept;
+    let is_close = (worked[0] - awake.as_secs_f64()).abs() < CLOSE.as_secs_f64();
+    ensure!(is_close && worked.len() == 1, "awake {awake:?}, slept {slept:?}, worked {worked:?}");
     Ok(())
 }
 
@@ -198,6 +206,14 @@ fn is_of_this_time(badge: &Path) -> bool {
 
 /// An hour that did not pass was neither worked nor waited.
 fn compare_history(ward: &Ward, pid: u32) -> Result<()> {
+    let worked = worked(ward, pid, TURNS)?;
+    let close = CLOSE.as_secs_f64();
+    ensure!(worked.iter().all(|seconds| (seconds - 4.0).abs() < close), "{worked:?}");
+    Ok(())
+}
+
+/// For how many seconds each time, by the history, once it tells of so many times.
+fn worked(ward: &Ward, pid: u32, times: usize) -> Result<Vec<f64>> {
     let path = ward.user.home().join(".local/state/ebpf-ai-monitor/history.jsonl");
     let worked = || -> Vec<f64> {
         let text = fs::read_to_string(&path).unwrap_or_default();
@@ -205,10 +221,7 @@ fn compare_history(ward: &Ward, pid: u32) -> Result<()> {
         let of_work = entries.filter(|it| it["pid"] == pid && it["phase"] == "working");
         of_work.filter_map(|entry| entry["seconds"].as_f64()).collect()
     };
-    wait_until("all turns", BOUND, || worked().len() >= TURNS)
+    wait_until("what it worked, in the history", BOUND, || worked().len() >= times)
         .with_context(|| format!("{:?}", worked()))?;
-    let worked = worked();
-    let close = CLOSE.as_secs_f64();
-    ensure!(worked.iter().all(|seconds| (seconds - 4.0).abs() < close), "{worked:?}");
-    Ok(())
+    Ok(worked())
 }

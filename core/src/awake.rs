@@ -10,8 +10,8 @@ const MAX_STOPS: usize = 4096;
 
 /// Who sleeps with the machine neither works nor rests meanwhile, and who was not
 /// seen may have done either. So silence is reckoned on this clock.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct AwakeClock {
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AwakeClock {
     /// Begin and end of each, in order.
     stops: Vec<(BootTime, BootTime)>,
     /// How long it stood still before those.
@@ -20,7 +20,7 @@ pub(crate) struct AwakeClock {
 
 impl AwakeClock {
     /// Nothing was seen from `since` until `until`.
-    pub(crate) fn stand_still(&mut self, since: BootTime, until: BootTime) {
+    pub fn stand_still(&mut self, since: BootTime, until: BootTime) {
         match self.stops.last_mut() {
             Some((_, last)) if since <= *last => *last = until.max(*last),
             _ if since >= until => {}
@@ -35,7 +35,7 @@ impl AwakeClock {
     }
 
     /// What it shows at this moment.
-    pub(crate) fn read(&self, at: BootTime) -> BootTime {
+    pub fn read(&self, at: BootTime) -> BootTime {
         let stops = self.stops.iter().map(|&(since, until)| at.min(until).since(since));
         let stood = stops.fold(self.stood, Duration::saturating_add);
         BootTime::default() + at.since(BootTime::default()).saturating_sub(stood)

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::{BootTime, EvidenceSource, Located, Mute, Owner, Phase, Pid, Piece, SessionId, Tty};
+use crate::{
+    AwakeClock, BootTime, EvidenceSource, Located, Mute, Owner, Phase, Pid, Piece, SessionId, Tty,
+};
 
 /// Every known session, oldest first. Two equal boards look the same.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,6 +29,8 @@ pub struct Row {
     /// When the agent entered this phase, which lies before the moment when
     /// that was known.
     pub since: BootTime,
+    /// Stands still while nobody saw what it did.
+    pub clock: Arc<AwakeClock>,
     /// What the phase rests on; `None` while it is unknown.
     pub evidence: Option<EvidenceSource>,
     /// Every source that has something to tell, best first. If one decides, it

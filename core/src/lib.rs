@@ -35,6 +35,7 @@ pub use alert::{
     Alert, AlertPolicy, Alerts, Change, Choice, ClosedBy, FocusRule, QuietHours, Repeat, TimeOfDay,
     Urgency,
 };
+pub use awake::AwakeClock;
 pub use badge::{Badge, BadgeState, badges};
 pub use blocked::Waits;
 pub use board::{Board, Row};

@@ -307,7 +307,7 @@ impl Model {
             attention_since: None,
             turns: 0,
             belief: None,
-            clock: AwakeClock::default(),
+            clock: Arc::default(),
             children: BTreeMap::new(),
             entered_at: None,
             prompted_at: None,
@@ -401,7 +401,7 @@ impl Model {
     /// Nobody saw what it did.
     fn miss(&mut self, until: BootTime, id: ProcessId, since: BootTime) {
         if let Some(process) = self.processes.get_mut(&id) {
-            process.clock.stand_still(since, until);
+            Arc::make_mut(&mut process.clock).stand_still(since, until);
             self.reschedule(id);
         }
     }

@@ -42,9 +42,9 @@ Examples:
   ebpf-ai-monitor history --json | jq 'map(.worked_s) | add'
 
 WAITED is all the time from the end of a turn, or a question, to the next work;
-CALLED the part of it until you came. What goes on yet is not in it. A span of
-work counts on the day on which it ended. What is kept, and for how many days,
-is said by [history] in the configuration.";
+CALLED the part of it until you came. What goes on yet is not in it, nor are
+sleeps of the machine. A span of work counts on the day on which it ended. What
+is kept, and for how many days, is said by [history] in the configuration.";
 
 /// One project and agent on one day.
 #[derive(Debug, PartialEq, Serialize)]

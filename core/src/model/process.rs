@@ -59,7 +59,7 @@ pub(super) struct Process {
     /// of the same name does neither.
     pub(super) belief: Option<Belief>,
     /// The belief's.
-    pub(super) clock: AwakeClock,
+    pub(super) clock: Arc<AwakeClock>,
     /// With the moment when each was seen to start.
     pub(super) children: BTreeMap<ProcessId, BootTime>,
     pub(super) entered_at: Option<BootTime>,
@@ -137,6 +137,7 @@ impl Process {
             turns: self.turns,
             phase: belief.phase(),
             since: self.clock.real(belief.since()),
+            clock: Arc::clone(&self.clock),
             evidence: belief.rests_on(),
             ladder: belief.ladder().into_iter().map(real).collect(),
             decided_by: self.clock.real(belief.decided_by()),

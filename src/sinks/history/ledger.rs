@@ -2,6 +2,7 @@
 //! is an argument.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ebpf_ai_monitor_core::{Board, BootTime, Phase, Row, SessionId};
@@ -22,8 +23,9 @@ pub(super) struct Span {
     pub(super) phase: PhaseWord,
     /// Why it waited at last.
     pub(super) reason: Option<ReasonWord>,
-    pub(super) began_at: BootTime,
     pub(super) ended_at: BootTime,
+    /// How long it was seen: without sleeps of the machine.
+    pub(super) seconds: Duration,
     /// For how long of it the person should have come and had not.
     pub(super) called: Duration,
     /// Turns that ended at its end.
@@ -46,16 +48,27 @@ impl Open {
 
     /// Another look at it, in the same phase.
     fn go_on(&mut self, now: BootTime, row: &Row) {
-        if let (Some(since), None) = (self.called_since, row.attention_since) {
-            self.called += now.since(since);
+        self.row.clone_from(row);
+        if row.attention_since.is_none() {
+            self.called += self.called_until(now);
         }
         self.called_since = row.attention_since;
-        self.row.clone_from(row);
+    }
+
+    /// Since the call that still stood until then.
+    fn called_until(&self, until: BootTime) -> Duration {
+        self.called_since.map_or(Duration::ZERO, |since| self.seen(since, until))
+    }
+
+    fn seen(&self, since: BootTime, until: BootTime) -> Duration {
+        let clock = &self.row.clock;
+        clock.read(until).since(clock.read(since))
     }
 
     fn end(self, ended_at: BootTime, turns: u32) -> Option<Span> {
-        let Self { row, began_at, called_since, called } = self;
-        let called = called + called_since.map_or(Duration::ZERO, |since| ended_at.since(since));
+        let seconds = self.seen(self.began_at, ended_at);
+        let called = self.called + self.called_until(ended_at);
+        let row = self.row;
         let (phase, reason) = match row.phase {
             Phase::Working => (PhaseWord::Working, None),
             Phase::Waiting(reason) => (PhaseWord::Waiting, Some(reason.into())),
@@ -63,7 +76,7 @@ impl Open {
         };
         let turns = turns.saturating_sub(row.turns);
         let Row { session, agent, project, .. } = row;
-        Some(Span { session, agent, project, phase, reason, began_at, ended_at, called, turns })
+        Some(Span { session, agent, project, phase, reason, ended_at, seconds, called, turns })
     }
 }
 
@@ -79,7 +92,8 @@ impl Ledger {
             match self.0.get_mut(&row.session) {
                 Some(open) if is_same(open) => open.go_on(now, row),
                 open => {
-                    if open.is_some() {
+                    if let Some(open) = open {
+                        open.row.clock = Arc::clone(&row.clock);
                         spans.extend(self.end(row.session, row.since, row.turns));
                     }
                     if kind(row.phase).is_some() {
@@ -113,9 +127,7 @@ fn kind(phase: Phase) -> Option<PhaseWord> {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use std::sync::Arc;
-
-    use ebpf_ai_monitor_core::{Located, Pid, ProcessId, Reason, Tty};
+    use ebpf_ai_monitor_core::{AwakeClock, Located, Pid, ProcessId, Reason, Tty};
 
     use super::*;
 
@@ -137,6 +149,7 @@ pub(super) mod tests {
             owner: None,
             phase,
             since: at(since),
+            clock: Arc::default(),
             evidence: None,
             ladder: Vec::new(),
             decided_by: at(since),
@@ -166,17 +179,47 @@ pub(super) mod tests {
         ] {
             let spans = ledger.follow(at(now), &board(&[row(phase, since, called, turns)]));
             told.extend(spans.into_iter().map(|span| {
-                let (began, ended) = (span.began_at, span.ended_at);
-                (span.phase, began, ended, span.called.as_secs(), span.turns)
+                let times = (span.ended_at, span.seconds.as_secs(), span.called.as_secs());
+                (span.phase, times, span.turns)
             }));
         }
         let expected = [
-            (PhaseWord::Working, at(4), at(14), 0, 0),
-            (PhaseWord::Waiting, at(14), at(30), 6, 0),
-            (PhaseWord::Working, at(30), at(40), 0, 1),
-            (PhaseWord::Waiting, at(40), at(44), 4, 0),
+            (PhaseWord::Working, (at(14), 10, 0), 0),
+            (PhaseWord::Waiting, (at(30), 16, 6), 0),
+            (PhaseWord::Working, (at(40), 10, 0), 1),
+            (PhaseWord::Waiting, (at(44), 4, 4), 0),
         ];
         assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn the_sleep_of_the_machine_is_neither_work_nor_waiting() {
+        use Phase::{Waiting, Working};
+        // It slept from 10 to 1010, and that is known from its end on.
+        let mut clock = AwakeClock::default();
+        clock.stand_still(at(10), at(1010));
+        let slept = |row: Row| Row { clock: Arc::new(clock.clone()), ..row };
+        let spans = |boards: &[(u64, Row)]| {
+            let mut ledger = Ledger::default();
+            let follow = |(now, row): &(u64, Row)| {
+                ledger.follow(at(*now), &board(std::slice::from_ref(row)))
+            };
+            let mut spans: Vec<Span> = boards.iter().flat_map(follow).collect();
+            spans.extend(ledger.close(at(1030)));
+            let seconds = |span: &Span| (span.seconds.as_secs(), span.called.as_secs());
+            spans.iter().map(seconds).collect::<Vec<_>>()
+        };
+        let working = row(Phase::Working, 4, None, 0);
+        let called = |since| row(Waiting(Reason::Done), since, Some(since), 1);
+        let come = row(Waiting(Reason::Done), 8, None, 1);
+        // Who worked before it and after it, and one that ended its turn right before it.
+        assert_eq!(
+            spans(&[(5, working.clone()), (1015, slept(called(1014)))]),
+            [(10, 0), (16, 16)]
+        );
+        assert_eq!(spans(&[(5, working.clone()), (1011, slept(called(8)))]), [(4, 0), (22, 22)]);
+        assert_eq!(spans(&[(9, called(8)), (1020, slept(come))]), [(22, 12)]);
+        assert_eq!(spans(&[(5, working), (1010, slept(row(Working, 4, None, 0)))]), [(26, 0)]);
     }
 
     #[test]

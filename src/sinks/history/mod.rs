@@ -102,7 +102,10 @@ impl Sink for History {
 
 /// What of a board makes a difference here.
 fn counted(board: &Board) -> impl Iterator<Item = impl PartialEq> {
-    board.rows.iter().map(|row| (row.session, row.phase, row.attention_since, row.turns))
+    board
+        .rows
+        .iter()
+        .map(|row| (row.session, row.phase, row.attention_since, row.turns, &row.clock))
 }
 
 struct Keeper {
@@ -162,7 +165,7 @@ fn is_read_only(error: &anyhow::Error) -> bool {
 fn entry(span: &Span, now: f64) -> Entry {
     Entry {
         ended: now - boot_time().since(span.ended_at).as_secs_f64(),
-        seconds: span.ended_at.since(span.began_at).as_secs_f64(),
+        seconds: span.seconds.as_secs_f64(),
         phase: span.phase,
         reason: span.reason,
         called_seconds: span.called.as_secs_f64(),
