@@ -209,6 +209,36 @@ fn busy_servers_live_through_our_coming() -> Result<()> {
     Ok(())
 }
 
+/// What `attach = false` is for: until the middle of 2026 such a list of commands
+/// ends a server with a client in control mode.
+#[test]
+fn who_does_not_attach_sees_the_same_and_ends_no_server() -> Result<()> {
+    skip_unless_root!();
+    let _turn = take_turn();
+    let user = TestUser::create()?;
+    user.write(".config/ebpf-ai-monitor/config.toml", "[tmux]\nattach = false\n")?;
+    let mux = Mux::new(&user, "socket")?;
+    let mut watch = watch(&user)?;
+    mux.run(&["new-session", "-d", "-s", "shop", &mux.agent()])?;
+    mux.run(&["new-window", "-d", "-t", "shop", "cat"])?;
+    let client = mux.attach("shop")?;
+    let tty = mux.tty("shop:0")?;
+    watch.wait_for_steps(&tty, &[step("shop", "%0", Some(client.tty()))])?;
+    watch.wait_for_hop("sight: Current")?;
+    mux.run(&["select-window", "-t", "shop:1"])?;
+    watch.wait_for_hop("sight: Behind")?;
+    // A second agent is asked for as soon as it is known.
+    mux.run(&["new-session", "-d", "-s", "yard", &mux.agent()])?;
+    mux.run(&["new-window", "-t", "yard", "cat"])?;
+    watch.wait_for_steps(&mux.tty("yard:0")?, &[step("yard", "%2", None)])?;
+    let clients = mux.run(&["list-clients", "-F", "#{client_tty}"])?;
+    assert_eq!(clients.trim(), format!("/dev/{}", client.tty()), "nobody else is there");
+    mux.run(&["kill-window", "-t", "yard", ";", "kill-window", "-t", "yard"])?;
+    watch.wait_for_hop("session: \"shop\"")?;
+    assert_eq!(mux.run(&["list-sessions", "-F", "#{session_name}"])?.trim(), "shop");
+    Ok(())
+}
+
 #[test]
 fn panes_are_followed_where_they_are_moved() -> Result<()> {
     skip_unless_root!();

@@ -52,6 +52,7 @@ pub(crate) struct Config {
 #[serde(default, deny_unknown_fields)]
 struct TmuxKeys {
     status: Option<bool>,
+    attach: Option<bool>,
 }
 
 /// What the command line says of the same.
@@ -64,7 +65,7 @@ pub(crate) struct Flags {
 }
 
 /// What holds in the end. Later changes of `processes`, `transcripts`,
-/// `metrics` and `history` take a restart.
+/// `tmux_way`, `metrics` and `history` take a restart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Wanted {
     pub(crate) processes: Vec<String>,
@@ -74,6 +75,7 @@ pub(crate) struct Wanted {
     pub(crate) project_order: Vec<ProjectSource>,
     pub(crate) calls: Calls,
     pub(crate) tmux_status: StatusUse,
+    pub(crate) tmux_way: TmuxWay,
     pub(crate) metrics: MetricsChoices,
     /// `None`: nothing is written down.
     pub(crate) history: Option<HistoryUse>,
@@ -91,6 +93,15 @@ pub(crate) enum TranscriptUse {
 pub(crate) enum StatusUse {
     Show,
     Hide,
+}
+
+/// How tmux is asked what is shown where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TmuxWay {
+    /// By a client in control mode, which stays.
+    Attach,
+    /// By clients that ask and go.
+    Ask,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ValueEnum)]
@@ -145,6 +156,7 @@ impl Config {
             } else {
                 StatusUse::Hide
             },
+            tmux_way: if self.tmux.attach.unwrap_or(true) { TmuxWay::Attach } else { TmuxWay::Ask },
             calls: Calls {
                 policy: self.notifications.into(),
                 hooks: self.hooks.into_iter().map(Into::into).collect(),

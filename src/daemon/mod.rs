@@ -117,7 +117,7 @@ pub(crate) fn run(settings: Settings) -> anyhow::Result<()> {
         reporter.outcome("transcripts", &started);
     }
     kernel.report_to(reporter.clone());
-    let hops = Hops::start(Arc::downgrade(&inbox), reporter.clone())?;
+    let hops = Hops::start(wanted.tmux_way, Arc::downgrade(&inbox), reporter.clone())?;
     thread::Builder::new().name("kernel".into()).spawn(move || {
         if let Err(error) = kernel.run(&inbox) {
             error!("kernel: {error:#}");

@@ -68,12 +68,14 @@ impl Reload {
             return;
         }
         let held = &self.holds;
-        let needs_restart =
-            (&wanted.processes, wanted.transcripts, &wanted.metrics, wanted.history)
-                != (&held.processes, held.transcripts, &held.metrics, held.history);
+        let fixed = |it: &Wanted| {
+            let Wanted { processes, transcripts, tmux_way, metrics, history, .. } = it.clone();
+            (processes, transcripts, tmux_way, metrics, history)
+        };
+        let needs_restart = fixed(&wanted) != fixed(held);
         (self.log)(wanted.log_level.into());
         let also = if needs_restart {
-            "; `processes`, `transcripts`, `metrics` and `history` take a restart"
+            "; `processes`, `transcripts`, `tmux.attach`, `metrics` and `history` take a restart"
         } else {
             ""
         };

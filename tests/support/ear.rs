@@ -20,7 +20,7 @@ pub struct Said {
     pub at_ns: u64,
     /// `Notify`, `ActionInvoked` and so on.
     pub word: String,
-    /// The rest, as dbus-monitor prints it.
+    /// What dbus-monitor prints of a notification, whole.
     pub text: String,
 }
 
@@ -29,6 +29,11 @@ impl Said {
     /// more of one that stands.
     pub fn is_loud(&self) -> bool {
         self.word == "Notify" && self.text.contains("\"sound-name\"")
+    }
+
+    /// The last line of a notification is its time-out; of all else nothing is kept.
+    fn is_complete(&self, last: &str) -> bool {
+        self.word != "Notify" || last.starts_with("   int32 ")
     }
 }
 
@@ -50,12 +55,15 @@ impl Ear {
         let heard = Arc::new(Mutex::new(Vec::new()));
         let keeper = Arc::clone(&heard);
         thread::spawn(move || {
+            let mut coming: Option<Said> = None;
             for line in output.lines().map_while(Result::ok) {
-                let mut heard = keeper.lock().unwrap_or_else(PoisonError::into_inner);
-                match (header(&line), heard.last_mut()) {
-                    (Some(said), _) => heard.push(said),
-                    (None, Some(said)) => said.text += &(line + "\n"),
-                    (None, None) => {}
+                if let Some(said) = header(&line) {
+                    coming = Some(said);
+                } else if let Some(said) = &mut coming {
+                    said.text += &(line.clone() + "\n");
+                }
+                if let Some(said) = coming.take_if(|said| said.is_complete(&line)) {
+                    keeper.lock().unwrap_or_else(PoisonError::into_inner).push(said);
                 }
             }
         });

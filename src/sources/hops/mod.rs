@@ -24,6 +24,7 @@ use tracing::{debug, warn};
 use self::others::{Other, Signs};
 use self::tmux::Server;
 use super::{Dated, boot_time};
+use crate::config::TmuxWay;
 use crate::health::Reporter;
 use crate::proc::Tick;
 use crate::terminals;
@@ -57,6 +58,7 @@ impl Hops {
     /// A weak inbox, since this source must not keep the queue open for a
     /// daemon whose kernel side ended.
     pub(crate) fn start(
+        tmux_way: TmuxWay,
         inbox: Weak<SyncSender<Dated>>,
         reporter: Reporter,
     ) -> anyhow::Result<Self> {
@@ -67,6 +69,7 @@ impl Hops {
             wanted,
             wakes: Arc::clone(&wakes),
             inbox,
+            tmux_way,
             holders: BTreeMap::new(),
             signs: None,
             look_at: None,
@@ -107,6 +110,7 @@ struct Watch {
     wanted: Receiver<Holders>,
     wakes: Arc<OwnedFd>,
     inbox: Weak<SyncSender<Dated>>,
+    tmux_way: TmuxWay,
     holders: BTreeMap<Pid, Holder>,
     /// Only while there is something that gives any.
     signs: Option<Signs>,
@@ -231,10 +235,11 @@ impl Watch {
         for pid in unwanted {
             self.part(pid)?;
         }
+        let tmux_way = self.tmux_way;
         for (pid, (owner, terminals)) in terminals {
             let started = Tick::of(owner.process.started_at);
             let holder = self.holders.entry(pid).or_insert_with(|| {
-                let server = (owner.comm == SERVER).then(|| Server::find(pid)).flatten();
+                let server = (owner.comm == SERVER).then(|| Server::find(pid, tmux_way)).flatten();
                 let kind = server
                     .map_or_else(|| Kind::Other(Other::default()), |it| Kind::Tmux(Box::new(it)));
                 Holder { started, terminals: BTreeSet::new(), kind, told: None }

@@ -12,6 +12,22 @@ pub(super) const PANE_FORMAT: &str =
 pub(super) const SEAT_FORMAT: &str = "#{pid} #{session_id} #{session_attached} \
      #{session_activity} #{window_active} #{pane_active} #{pane_tty}";
 
+/// Asks for both at once, where [`split_both`] can tell which is which.
+pub(super) fn list_both() -> [String; 8] {
+    let (clients, panes) = (format!("c {CLIENT_FORMAT}"), format!("#{{pid}} {PANE_FORMAT}"));
+    ["list-clients", "-F", &clients, ";", "list-panes", "-a", "-F", &panes].map(str::to_owned)
+}
+
+/// Lines as by [`CLIENT_FORMAT`] and by [`PANE_FORMAT`]. `None` if this is not
+/// the server with that pid.
+pub(super) fn split_both(server: Pid, lines: &[String]) -> Option<(Vec<String>, Vec<String>)> {
+    let after = |start: &str| -> Vec<String> {
+        lines.iter().filter_map(|line| line.strip_prefix(start)).map(str::to_owned).collect()
+    };
+    let panes = after(&format!("{} ", server.0));
+    (!panes.is_empty()).then(|| (after("c "), panes))
+}
+
 /// Whether nothing moved between two answers by [`SEAT_FORMAT`]. Keys that were
 /// pressed move nothing.
 pub(super) fn are_same(before: &[String], after: &[String]) -> bool {

@@ -1,6 +1,7 @@
 //! One tmux server, by a client in control mode: it is told when anything
 //! changes, and asks what is shown where. It changes nothing: it has no size,
-//! is read-only, and panes' output is not sent to it.
+//! is read-only, and panes' output is not sent to it. Or, if that is not wanted,
+//! by clients that ask each second.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd as _, BorrowedFd};
@@ -12,6 +13,7 @@ use ebpf_ai_monitor_core::{Hop, HopKind, Owner, Pane, Pid};
 use tracing::{debug, info, warn};
 
 use super::panes;
+use crate::config::TmuxWay;
 use crate::terminals::{self, Owners};
 use crate::tmux::Client;
 use crate::{proc, tmux};
@@ -27,6 +29,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 const CALM: Duration = Duration::from_millis(500);
 /// A connection that lasted so long was a good one.
 const GOOD: Duration = Duration::from_secs(1);
+/// Who does not attach asks so often.
+const ASK_EVERY: Duration = Duration::from_secs(1);
 /// Lines of one answer: more panes than this nobody has.
 const MOST_LINES: usize = 20_000;
 
@@ -52,6 +56,7 @@ const CHANGES: [&str; 12] = [
 pub(super) struct Server {
     pid: Pid,
     socket: PathBuf,
+    way: TmuxWay,
     /// Those of its panes that are of interest.
     terminals: BTreeSet<String>,
     stage: Stage,
@@ -70,8 +75,8 @@ enum Stage {
     Resting {
         until: Option<Instant>,
     },
-    /// Before it attaches to a session.
-    Choosing {
+    /// Before it attaches to a session, or instead.
+    Listing {
         client: Client,
         lines: Vec<String>,
         until: Instant,
@@ -99,12 +104,13 @@ struct Talk {
 
 impl Server {
     /// `None` where it cannot be found: it may be another user's.
-    pub(super) fn find(pid: Pid) -> Option<Self> {
+    pub(super) fn find(pid: Pid, way: TmuxWay) -> Option<Self> {
         let socket = terminals::listening_socket(pid)?;
         debug!("tmux {}: found at {}", pid.0, socket.display());
         Some(Self {
             pid,
             socket,
+            way,
             terminals: BTreeSet::new(),
             stage: Stage::Resting { until: Some(Instant::now()) },
             listed: Vec::new(),
@@ -116,8 +122,14 @@ impl Server {
     }
 
     pub(super) fn want(&mut self, terminals: BTreeSet<String>) {
-        if let Stage::Attached { talk, .. } = &mut self.stage {
-            talk.is_stale |= terminals != self.terminals;
+        let is_new = terminals != self.terminals;
+        match &mut self.stage {
+            Stage::Attached { talk, .. } => talk.is_stale |= is_new,
+            // Trouble has a pace of its own.
+            Stage::Resting { until: until @ Some(_) } if is_new && !self.panes.is_empty() => {
+                *until = Some(Instant::now());
+            }
+            Stage::Resting { .. } | Stage::Listing { .. } => {}
         }
         self.terminals = terminals;
     }
@@ -135,7 +147,7 @@ impl Server {
     pub(super) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         match &self.stage {
             Stage::Resting { .. } => None,
-            Stage::Choosing { client, .. } | Stage::Attached { client, .. } => Some(client.as_fd()),
+            Stage::Listing { client, .. } | Stage::Attached { client, .. } => Some(client.as_fd()),
         }
     }
 
@@ -143,7 +155,7 @@ impl Server {
     pub(super) fn deadline(&self) -> Option<Instant> {
         match &self.stage {
             Stage::Resting { until } => *until,
-            Stage::Choosing { until, .. } => Some(*until),
+            Stage::Listing { until, .. } => Some(*until),
             Stage::Attached { talk, .. } => talk.answers_by,
         }
     }
@@ -161,17 +173,23 @@ impl Server {
             Stage::Resting { until } if until.is_none_or(|until| until > now) => {}
             Stage::Resting { .. } => {
                 let mut list = tmux::client(self.pid, &self.socket);
-                let client =
-                    Client::start(list.args(["list-panes", "-a", "-F", panes::SEAT_FORMAT]))?;
+                match self.way {
+                    TmuxWay::Attach => list.args(["list-panes", "-a", "-F", panes::SEAT_FORMAT]),
+                    TmuxWay::Ask => list.args(panes::list_both()),
+                };
+                let client = Client::start(&mut list)?;
                 let until = now + ANSWER_BOUND;
-                self.stage = Stage::Choosing { client, lines: Vec::new(), until };
+                self.stage = Stage::Listing { client, lines: Vec::new(), until };
             }
-            Stage::Choosing { client, lines, until } => {
+            Stage::Listing { client, lines, until } => {
                 let heard = client.hear()?;
                 lines.extend(heard.lines);
                 check(lines, *until, now)?;
                 if heard.is_over {
                     let lines = std::mem::take(lines);
+                    if self.way == TmuxWay::Ask {
+                        return self.take_in(&lines);
+                    }
                     let seat = panes::best_seat(self.pid, &self.terminals, &lines);
                     let seat = seat.context("it has no session, or is not the one we mean")?;
                     let before = std::mem::replace(&mut self.listed, lines);
@@ -199,6 +217,17 @@ impl Server {
                 talk.ask(client, now)?;
             }
         }
+        Ok(())
+    }
+
+    /// What it answered to who does not attach.
+    fn take_in(&mut self, lines: &[String]) -> anyhow::Result<()> {
+        let both = panes::split_both(self.pid, lines);
+        let (clients, panes) = both.context("it has no session, or is not the one we mean")?;
+        self.panes = read(&self.terminals, &clients, &panes, &mut self.owners);
+        self.is_in_trouble = recover(self.is_in_trouble, self.pid);
+        self.pause = SHORTEST_PAUSE;
+        self.stage = Stage::Resting { until: Some(Instant::now() + ASK_EVERY) };
         Ok(())
     }
 
