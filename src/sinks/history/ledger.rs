@@ -52,7 +52,8 @@ impl Open {
         if row.attention_since.is_none() {
             self.called += self.called_until(now);
         }
-        self.called_since = row.attention_since;
+        // A call for another reason is still the one that nobody heard.
+        self.called_since = row.attention_since.map(|since| self.called_since.unwrap_or(since));
     }
 
     /// Since the call that still stood until then.
@@ -175,6 +176,8 @@ pub(super) mod tests {
             (20, Waiting(Reason::Done), 16, None, 1),
             (30, Working, 30, None, 1),
             (41, Waiting(Reason::Done), 40, Some(40), 2),
+            // It asks something before the person has come.
+            (43, Waiting(Reason::Permission), 42, Some(42), 2),
             (45, Exited, 44, None, 2),
         ] {
             let spans = ledger.follow(at(now), &board(&[row(phase, since, called, turns)]));
