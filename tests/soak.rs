@@ -59,8 +59,7 @@ fn it_holds_no_more_after_a_long_time_and_is_right_at_every_check() -> Result<()
     report(&format!("{} rounds in {seconds} s, {share:.2} % of a core", holds.len()));
     let (first, last) = (holds[ROUNDS_TO_SETTLE], holds[holds.len() - 1]);
     report(&format!("it held {first:?}, at last {last:?}"));
-    let parts = (0..=10).map(|part| holds[(holds.len() - 1) * part / 10].resident_kib);
-    report(&format!("KiB from tenth to tenth: {:?}", parts.collect::<Vec<_>>()));
+    report(&Holds::by_tenths(&holds));
     ensure!(last.descriptors <= first.descriptors, "{first:?} has become {last:?}");
     ensure!(last.threads <= first.threads, "{first:?} has become {last:?}");
     let most = first.resident_kib + MOST_GROWTH_KIB;

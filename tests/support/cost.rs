@@ -50,6 +50,14 @@ impl Holds {
         Ok(least)
     }
 
+    /// Whether the memory of one and the same process still grows, for people.
+    pub fn by_tenths(all: &[Self]) -> String {
+        let last = all.len().saturating_sub(1);
+        let parts = (0..=10).filter_map(|part| all.get(last * part / 10));
+        let parts: Vec<u64> = parts.map(|it| it.resident_kib).collect();
+        format!("KiB from tenth to tenth: {parts:?}")
+    }
+
     fn now(pid: u32) -> Result<Self> {
         let count = |what: &str| Ok::<_, anyhow::Error>(fs::read_dir(proc(pid, what))?.count());
         Ok(Self {
