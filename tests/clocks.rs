@@ -15,6 +15,7 @@ use serde_json::Value;
 use support::monitor::read_truths;
 use support::pty::{OnPty, example};
 use support::user::TestUser;
+use support::vm::waker::SLEEP;
 use support::ward::{BOUND, Ward};
 use support::{boot_time_ns, fake_sway, report, take_turn, wait_until};
 
@@ -141,9 +142,6 @@ fn states_times_and_badges_stay_right_while_the_time_of_day_jumps() -> Result<()
     Ok(())
 }
 
-/// For how long the machine sleeps, in seconds: past every threshold.
-const SLEEP: u64 = 8;
-
 #[test]
 #[ignore = "puts the machine to sleep: make test-kernels runs it in a machine of its own"]
 fn who_works_when_the_machine_falls_asleep_works_when_it_wakes() -> Result<()> {
@@ -159,10 +157,10 @@ fn who_works_when_the_machine_falls_asleep_works_when_it_wakes() -> Result<()> {
     })?;
     let before = ward.rows()?;
     let slept_before = asleep();
-    sleep_until_the_alarm()?;
+    fs::write("/sys/power/state", "mem").context("cannot fall asleep")?;
     let slept = asleep().saturating_sub(slept_before);
     report(&format!("the machine slept for {slept:?}"));
-    ensure!(slept > Duration::from_secs(SLEEP / 2), "it did not sleep: {slept:?}");
+    ensure!(slept > SLEEP / 2, "it did not sleep: {slept:?}");
     thread::sleep(CLOSE);
     let (after, told) = (ward.rows()?, ward.monitor.log().join("\n"));
     for agent in [&works, &rests] {
@@ -188,13 +186,6 @@ fn who_works_when_the_machine_falls_asleep_works_when_it_wakes() -> Result<()> {
 fn asleep() -> Duration {
     let awake = Duration::try_from(clock_gettime(ClockId::Monotonic)).unwrap_or_default();
     Duration::from_nanos(boot_time_ns()).saturating_sub(awake)
-}
-
-fn sleep_until_the_alarm() -> Result<()> {
-    const ALARM: &str = "/sys/class/rtc/rtc0/wakealarm";
-    fs::write(ALARM, "0")?;
-    fs::write(ALARM, format!("+{SLEEP}")).context("cannot set the alarm")?;
-    fs::write("/sys/power/state", "mem").context("cannot fall asleep")
 }
 
 fn is_of_this_time(badge: &Path) -> bool {

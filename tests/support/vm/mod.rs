@@ -3,6 +3,7 @@
 //! system; all that comes out is what is written to the console.
 
 pub mod built;
+pub mod waker;
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -111,6 +112,7 @@ impl Machine<'_> {
             self.append
         ));
         qemu.args(["-serial", "stdio"]);
+        waker::wake(&mut qemu, folder.path())?;
         let started = Instant::now();
         let mut running = Running::start(&mut qemu)?;
         let console = lines_of(running.0.stdout.take().context("there is a pipe")?);
