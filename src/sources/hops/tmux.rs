@@ -123,10 +123,11 @@ impl Server {
 
     pub(super) fn want(&mut self, terminals: BTreeSet<String>) {
         let is_new = terminals != self.terminals;
+        // Trouble has a pace of its own, and so has who waits for calm to attach.
+        let may_ask_now = self.way == TmuxWay::Ask && !self.is_in_trouble;
         match &mut self.stage {
             Stage::Attached { talk, .. } => talk.is_stale |= is_new,
-            // Trouble has a pace of its own.
-            Stage::Resting { until: until @ Some(_) } if is_new && !self.panes.is_empty() => {
+            Stage::Resting { until: until @ Some(_) } if is_new && may_ask_now => {
                 *until = Some(Instant::now());
             }
             Stage::Resting { .. } | Stage::Listing { .. } => {}

@@ -4,7 +4,7 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
@@ -12,17 +12,19 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
+use crate::support::report;
+
 /// For how long it is left asleep: past every threshold.
 pub const SLEEP: Duration = Duration::from_secs(8);
 
 /// Each time, until this machine ends.
 pub fn wake(machine: &mut Command, folder: &Path) -> Result<()> {
-    let socket: PathBuf = folder.join("qmp");
+    let socket = folder.join("qmp");
     let listener = UnixListener::bind(&socket).context("cannot listen to QEMU")?;
     machine.arg("-qmp").arg(format!("unix:{}", socket.display()));
     thread::spawn(move || {
         if let Err(error) = listen(&listener) {
-            super::super::report(&format!("nobody wakes the machine any more: {error:#}"));
+            report(&format!("nobody wakes the machine any more: {error:#}"));
         }
     });
     Ok(())
